@@ -1,0 +1,23 @@
+//! `cargo xtask docs`: the reference pages under docs/generated, written from the code.
+//!
+//! The generators are functions of the product's crates; the program `gen-docs` of the crate `e2e` calls them, so that
+//! this one need not link the product.
+
+use clap::Args as ClapArgs;
+
+use crate::cargo;
+
+/// The program that knows all generators; with `--check` it writes nothing and fails when a page is stale.
+pub(crate) const GENERATOR: &str = "gen-docs";
+
+#[derive(ClapArgs)]
+pub(crate) struct Args {
+    /// Write nothing; fail when a page is stale.
+    #[arg(long)]
+    check: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let mut generate = cargo::cargo(["run", "--quiet", "-p", "e2e", "--bin", GENERATOR, "--"]);
+    cargo::succeed(generate.args(args.check.then_some("--check")))
+}

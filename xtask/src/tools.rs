@@ -1,0 +1,191 @@
+//! Programs that a verb needs and the toolchain does not bring: found, installed as root, or named with their remedy.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+
+use crate::{cargo, workspace};
+
+/// A program, why it is needed and where it comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tool {
+    name: &'static str,
+    why: &'static str,
+    from: Source,
+}
+
+/// Where a program comes from.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// Debian packages, installed as usual; needs root.
+    Apt(&'static [&'static str]),
+    /// A Debian package unpacked under target/tools and never installed, because installing it would start a service.
+    /// Needs no root. `program` is the path within the package.
+    Unpacked { package: &'static str, program: &'static str },
+    /// A crate, compiled by cargo; done unasked for root alone, since it changes the user's own cargo folder.
+    Crate,
+}
+
+pub(crate) const C_COMPILER: Tool =
+    Tool { name: "cc", why: "compiles the C in SQLite, zstd and aws-lc", from: Source::Apt(&["gcc", "libc6-dev"]) };
+pub(crate) const NEXTEST: Tool =
+    Tool { name: "cargo-nextest", why: "runs the tests, a process each", from: Source::Crate };
+pub(crate) const DENY: Tool =
+    Tool { name: "cargo-deny", why: "checks bans, licences and sources of dependencies", from: Source::Crate };
+pub(crate) const PROMTOOL: Tool = Tool {
+    name: "promtool",
+    why: "the tests have it check the aggregator's /metrics",
+    from: Source::Unpacked { package: "prometheus", program: "usr/bin/promtool" },
+};
+
+/// What is missing and can only be installed by somebody else: one line each, the last words the command to type.
+#[derive(Debug)]
+pub(crate) struct Missing(Vec<String>);
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join("\n       "))
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// Makes sure that all `tools` are there.
+///
+/// # Errors
+/// [`Missing`] names every one that is not and that we may not, or could not, install.
+pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
+    let mut missing = Vec::new();
+    for tool in tools.iter().filter(|tool| tool.find().is_none()) {
+        if matches!(tool.from, Source::Unpacked { .. }) || rustix::process::geteuid().is_root() {
+            println!("installing {} ({}) …", tool.name, tool.why);
+            if let Err(error) = tool.install() {
+                missing.push(format!("{} ({error:#})", tool.remedy()));
+            } else if tool.find().is_none() {
+                missing.push(format!("{} (installed, and yet not found)", tool.remedy()));
+            }
+        } else {
+            missing.push(tool.remedy());
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { Err(Missing(missing).into()) }
+}
+
+impl Tool {
+    /// Where it is, if it is.
+    pub(crate) fn find(&self) -> Option<PathBuf> {
+        let mut folders: Vec<_> = std::env::var_os("PATH").iter().flat_map(std::env::split_paths).collect();
+        folders.extend(cargo_bin());
+        if let Source::Unpacked { package, program } = self.from {
+            folders.extend(unpacked(package).join(program).parent().map(Path::to_owned));
+        }
+        find_in(&folders, self.name)
+    }
+
+    fn install(&self) -> anyhow::Result<()> {
+        match self.from {
+            Source::Apt(packages) => {
+                refresh_lists(false)?;
+                cargo::succeed(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages))
+            }
+            Source::Unpacked { package, .. } => unpack(package),
+            Source::Crate => cargo::succeed(&mut cargo::cargo(["install", "--locked", self.name])),
+        }
+    }
+
+    /// What to type, and why.
+    fn remedy(&self) -> String {
+        let Self { name, why, from } = self;
+        match from {
+            Source::Apt(packages) => {
+                format!("{name} is missing; it {why}. As root: apt-get install {}", packages.join(" "))
+            }
+            Source::Unpacked { package, .. } => {
+                let tools = unpacked(package);
+                format!(
+                    "{name} is missing; {why}. Put it into PATH, or, where apt-get has lists: apt-get download {package} && dpkg-deb -x {package}_*.deb {}",
+                    tools.display()
+                )
+            }
+            Source::Crate => format!("{name} is missing; it {why}. As this user: cargo install --locked {name}"),
+        }
+    }
+}
+
+/// The first of `folders` that has a file `name`.
+fn find_in(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
+    folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Where `cargo install` puts programs; it need not be in PATH for cargo to find its subcommands.
+fn cargo_bin() -> Option<PathBuf> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo"))).map(|home| home.join("bin"))
+}
+
+fn unpacked(package: &str) -> PathBuf {
+    workspace::target().join("tools").join(package)
+}
+
+/// Downloads `package` and unpacks it under target/tools.
+fn unpack(package: &str) -> anyhow::Result<()> {
+    let folder = unpacked(package);
+    let downloads = folder.join("download");
+    // What an interrupted run left would be taken for the package.
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&downloads).with_context(|| format!("cannot make {}", downloads.display()))?;
+    refresh_lists(false)?;
+    if fetch(package, &downloads).is_err() {
+        // Old lists name files that the mirror has since replaced.
+        refresh_lists(true)?;
+        fetch(package, &downloads)?;
+    }
+    let mut found = std::fs::read_dir(&downloads)?.filter_map(Result::ok).map(|entry| entry.path());
+    let deb = found.find(|path| path.extension() == Some(OsStr::new("deb"))).context("apt-get left no package")?;
+    cargo::succeed(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&folder))?;
+    std::fs::remove_dir_all(&downloads).with_context(|| format!("cannot clear {}", downloads.display()))
+}
+
+fn fetch(package: &str, into: &Path) -> anyhow::Result<()> {
+    // As root, apt-get would drop to a user who cannot write here, and warn about that.
+    cargo::output(apt().args(["-o", "APT::Sandbox::User=root", "download", package]).current_dir(into)).map(drop)
+}
+
+/// Fetches apt's package lists if there are none, or anyway. Only root may; for others old lists are good enough to try.
+fn refresh_lists(anyway: bool) -> anyhow::Result<()> {
+    let lists = std::fs::read_dir("/var/lib/apt/lists").into_iter().flatten().filter_map(Result::ok);
+    let known = lists.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().contains("_Packages"));
+    if (known && !anyway) || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    cargo::output(apt().arg("update")).map(drop)
+}
+
+fn apt() -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive").stdin(std::process::Stdio::null());
+    apt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_is_found_where_it_lies_and_not_where_a_folder_has_its_name() {
+        let here = workspace::root().join("xtask");
+        assert_eq!(find_in(&[here.join("nowhere"), here.clone()], "Cargo.toml"), Some(here.join("Cargo.toml")));
+        assert_eq!(find_in(&[here], "src"), None);
+    }
+
+    #[test]
+    fn every_remedy_says_why_and_what_to_type() {
+        for tool in [C_COMPILER, NEXTEST, DENY, PROMTOOL] {
+            let remedy = tool.remedy();
+            assert!(remedy.contains(tool.why), "{remedy}");
+            assert!(remedy.contains("apt-get ") || remedy.contains("cargo install --locked"), "{remedy}");
+        }
+    }
+}
