@@ -1,0 +1,34 @@
+//! The one place that names algorithms: TLS policy, identities, signatures.
+//!
+//! Fleet link (QUIC): ML-KEM-1024, ML-DSA-87 on both sides, AES-256-GCM with SHA-384, TLS 1.3; nothing else, and nothing
+//! to configure. HTTPS: hybrid ML-KEM key exchange with a classical certificate, because browsers verify no other yet.
+//!
+//! Reading order: [`spiffe`], [`identity`], [`issue`], [`policy`], [`refusal`], [`https`], [`token`].
+
+mod files;
+pub mod https;
+pub mod identity;
+pub mod issue;
+pub mod policy;
+pub mod refusal;
+pub mod spiffe;
+pub mod time;
+pub mod token;
+pub mod transport;
+mod verify;
+mod x509;
+
+/// The implementation that does the arithmetic, for `check` commands and bug reports: name and version.
+///
+/// A test holds the version against the lock file.
+pub const PROVIDER_VERSION: &str = "aws-lc-rs 1.19.0";
+
+/// Random bytes from the provider's generator.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system's random generator cannot fail after boot");
+    bytes
+}
+
+#[cfg(test)]
+mod tests;

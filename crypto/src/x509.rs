@@ -1,0 +1,72 @@
+//! What we read from a certificate: its name, its validity, its kind of key.
+
+use rustls::pki_types::{CertificateDer, alg_id};
+use rustls::sign::public_key_to_spki;
+use webpki::EndEntityCert;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::spiffe::{SpiffeError, SpiffeId, TrustDomain};
+
+/// When a certificate is valid, in Unix seconds, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// The first second.
+    pub not_before: i64,
+    /// The last second.
+    pub not_after: i64,
+}
+
+/// Why a certificate is not one of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// Not an X.509 certificate.
+    #[error("not a readable X.509 version 3 certificate")]
+    Malformed,
+    /// SPIFFE wants exactly one URI.
+    #[error("the certificate names {0} URIs, where an identity of the fleet names exactly one")]
+    NotOneName(usize),
+    /// The URI is no SPIFFE ID of ours.
+    #[error("the certificate's URI is no SPIFFE ID of a fleet")]
+    Name(#[from] SpiffeError),
+}
+
+/// The one SPIFFE ID in a leaf. Says nothing about whether the leaf is to be trusted.
+pub(crate) fn spiffe_id(cert: &CertificateDer<'_>) -> Result<SpiffeId, CertificateError> {
+    Ok(only_uri(cert)?.parse()?)
+}
+
+/// The trust domain that a root names in its own URI.
+pub(crate) fn trust_domain(root: &CertificateDer<'_>) -> Result<TrustDomain, CertificateError> {
+    let uri = only_uri(root)?;
+    let domain = uri.strip_prefix("spiffe://").ok_or(SpiffeError::Scheme)?;
+    Ok(TrustDomain::new(domain)?)
+}
+
+/// When a certificate is valid.
+pub(crate) fn validity(cert: &CertificateDer<'_>) -> Result<Validity, CertificateError> {
+    let (_, parsed) = X509Certificate::from_der(cert).map_err(|_| CertificateError::Malformed)?;
+    let validity = parsed.validity();
+    Ok(Validity { not_before: validity.not_before.timestamp(), not_after: validity.not_after.timestamp() })
+}
+
+/// Whether the leaf's own key, which signs the handshake, is an ML-DSA-87 key.
+pub(crate) fn holds_ml_dsa_87_key(leaf: &CertificateDer<'_>) -> Result<bool, CertificateError> {
+    let parsed = EndEntityCert::try_from(leaf).map_err(|_| CertificateError::Malformed)?;
+    let found = parsed.subject_public_key_info();
+    let blank = public_key_to_spki(&alg_id::ML_DSA_87, [0; ML_DSA_87_PUBLIC_KEY_LEN]);
+    // All that stands before the key in its DER: lengths and algorithm.
+    let header = &blank[..blank.len() - ML_DSA_87_PUBLIC_KEY_LEN];
+    Ok(found.len() == blank.len() && found.starts_with(header))
+}
+
+/// FIPS 204, table 2.
+const ML_DSA_87_PUBLIC_KEY_LEN: usize = 2592;
+
+fn only_uri(cert: &CertificateDer<'_>) -> Result<String, CertificateError> {
+    let parsed = EndEntityCert::try_from(cert).map_err(|_| CertificateError::Malformed)?;
+    let mut uris = parsed.valid_uri_names();
+    match (uris.next(), uris.count()) {
+        (Some(uri), 0) => Ok(uri.to_owned()),
+        (first, more) => Err(CertificateError::NotOneName(usize::from(first.is_some()) + more)),
+    }
+}
