@@ -1,0 +1,244 @@
+//! The only opener of /proc and /sys, and the only caller of `statfs`.
+//!
+//! It works below directories given to it, so that every sensor is tested on a small tree of captured or hostile files
+//! by the code that reads the real ones. Nothing it opens is kept open: a handle held on a device's file can keep the
+//! device awake.
+
+use dsmil_protocol::ids::BootId;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Dir, Mode, OFlags};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Bytes read of one file. The largest honest ones (`diskstats` of 10,000 disks, `mountinfo` of 10,000 mounts) are
+/// about 2 MB; an endless one (a pipe, a broken driver) must not fill the agent's memory.
+pub const MAX_FILE_LEN: usize = 4 << 20;
+/// Entries read of one directory; a /sys/class/net of 10,000 interfaces fits.
+pub const MAX_DIR_ENTRIES: usize = 16_384;
+/// Bytes of the file that holds one number or one word; sysfs attributes are at most a page.
+const MAX_VALUE_LEN: usize = 4096;
+/// The first read's size: most files of /proc end before it, so they cost two system calls and one growth.
+const FIRST_READ: usize = 4 << 10;
+
+/// Where the host's files are.
+#[derive(Debug)]
+pub struct Root {
+    proc: OwnedFd,
+    sys: OwnedFd,
+    rootfs: PathBuf,
+}
+
+/// Why a file could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RootError {
+    /// It is not there: another kernel, or the device is gone.
+    #[error("it does not exist on this host")]
+    Missing,
+    /// The kernel refused, or the device behind it did not answer.
+    #[error("the kernel refused to read it")]
+    Unreadable(#[source] Errno),
+    /// It goes on past the limit.
+    #[error("it is larger than {0} bytes")]
+    TooLarge(usize),
+    /// It was read, but does not hold what it should.
+    #[error("its content is not what the kernel documents")]
+    Malformed,
+}
+
+impl From<Errno> for RootError {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            // ENODEV and ENXIO: the device went away between listing and reading. EOPNOTSUPP: PSI switched off at boot.
+            Errno::NOENT | Errno::NOTDIR | Errno::NODEV | Errno::NXIO | Errno::OPNOTSUPP => Self::Missing,
+            other => Self::Unreadable(other),
+        }
+    }
+}
+
+/// Why there is no root to read below.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open {path}: mount it, or name another directory")]
+pub struct OpenRootError {
+    path: PathBuf,
+    source: Errno,
+}
+
+/// A filesystem's size, as `statfs(2)` tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Bytes of a block, the unit of the next three.
+    pub block_len: u64,
+    /// All blocks.
+    pub blocks: u64,
+    /// Free blocks.
+    pub blocks_free: u64,
+    /// Free blocks that an ordinary user may take.
+    pub blocks_available: u64,
+    /// All inodes.
+    pub files: u64,
+    /// Free inodes.
+    pub files_free: u64,
+}
+
+impl Root {
+    /// The host this program runs on.
+    pub fn host() -> Result<Self, OpenRootError> {
+        Self::at("/proc".as_ref(), "/sys".as_ref(), "/".as_ref())
+    }
+
+    /// A host whose /proc, /sys and / are elsewhere: in a container with the host's mounted, or in a test's tree.
+    pub fn at(proc: &Path, sys: &Path, rootfs: &Path) -> Result<Self, OpenRootError> {
+        let open = |path: &Path| {
+            rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|source| OpenRootError { path: path.to_owned(), source })
+        };
+        Ok(Self { proc: open(proc)?, sys: open(sys)?, rootfs: rootfs.to_owned() })
+    }
+
+    /// Reads a file below /proc (`net/dev`) into `buffer`, which is emptied first and keeps its memory between reads.
+    pub fn proc<'b>(&self, path: &str, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], RootError> {
+        read(&self.proc, path, buffer, MAX_FILE_LEN)
+    }
+
+    /// Reads an attribute below /sys (`class/net/eth0/mtu`) into `buffer`, without the white space around it.
+    pub fn sys<'b>(&self, path: &str, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], RootError> {
+        read(&self.sys, path, buffer, MAX_VALUE_LEN).map(<[u8]>::trim_ascii)
+    }
+
+    /// The names in a directory below /sys, sorted, at most [`MAX_DIR_ENTRIES`].
+    pub fn list_sys(&self, path: &str) -> Result<Vec<String>, RootError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(&self.sys, path, flags, Mode::empty())?;
+        let mut names = Vec::new();
+        for entry in Dir::new(dir)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy();
+            if name == "." || name == ".." {
+                continue;
+            }
+            if names.len() == MAX_DIR_ENTRIES {
+                return Err(RootError::TooLarge(MAX_DIR_ENTRIES));
+            }
+            names.push(name.into_owned());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The size of the filesystem mounted at `mount_point`. It can wait for ever on a dead network server: call it on
+    /// a thread that nothing waits for without a deadline.
+    pub fn statfs(&self, mount_point: &[u8]) -> Result<Capacity, RootError> {
+        let below = mount_point.strip_prefix(b"/").unwrap_or(mount_point);
+        let stat = rustix::fs::statfs(self.rootfs.join(OsStr::from_bytes(below)))?;
+        Ok(Capacity {
+            block_len: u64::try_from(stat.f_bsize).map_err(|_| RootError::Malformed)?,
+            blocks: stat.f_blocks,
+            blocks_free: stat.f_bfree,
+            blocks_available: stat.f_bavail,
+            files: stat.f_files,
+            files_free: stat.f_ffree,
+        })
+    }
+
+    /// The kernel's identity of this boot.
+    pub fn boot_id(&self) -> Result<BootId, RootError> {
+        let mut buffer = Vec::new();
+        let text = self.proc("sys/kernel/random/boot_id", &mut buffer)?.trim_ascii();
+        std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(RootError::Malformed)
+    }
+}
+
+fn read<'b>(below: impl AsFd, path: &str, buffer: &'b mut Vec<u8>, max_len: usize) -> Result<&'b [u8], RootError> {
+    // Non-blocking: opening a named pipe in a hostile tree would wait for a writer.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = rustix::fs::openat(below, path, flags, Mode::empty())?;
+    buffer.clear();
+    loop {
+        if buffer.spare_capacity_mut().is_empty() {
+            buffer.reserve(FIRST_READ.max(buffer.len()));
+        }
+        match rustix::io::read(&file, rustix::buffer::spare_capacity(buffer)) {
+            Ok(0) => return Ok(buffer),
+            Ok(_) if buffer.len() > max_len => {
+                // The memory goes back too: one hostile file must not cost its size for ever.
+                *buffer = Vec::new();
+                return Err(RootError::TooLarge(max_len));
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sensors::tree::Tree;
+
+    #[test]
+    fn a_file_is_read_whole_and_the_buffer_is_reused() {
+        let tree = Tree::new();
+        let long = "0123456789abcdef".repeat(4000);
+        tree.proc("long", &long);
+        tree.proc("short", "x\n");
+        let root = tree.root();
+        let mut buffer = Vec::new();
+        assert_eq!(root.proc("long", &mut buffer), Ok(long.as_bytes()));
+        let capacity = buffer.capacity();
+        assert_eq!(root.proc("short", &mut buffer), Ok(b"x\n".as_slice()));
+        assert_eq!(buffer.capacity(), capacity, "no memory is given back and taken again each second");
+        assert_eq!(root.proc("none", &mut buffer), Err(RootError::Missing));
+        assert_eq!(root.proc("", &mut buffer), Err(RootError::Missing));
+    }
+
+    #[test]
+    fn an_endless_file_ends_at_the_limit() {
+        let dev = Root::at("/dev".as_ref(), "/dev".as_ref(), "/".as_ref()).expect("every Linux has /dev");
+        let mut buffer = Vec::new();
+        assert_eq!(dev.proc("zero", &mut buffer), Err(RootError::TooLarge(MAX_FILE_LEN)));
+        assert_eq!(buffer.capacity(), 0);
+        assert_eq!(dev.sys("zero", &mut buffer), Err(RootError::TooLarge(MAX_VALUE_LEN)));
+    }
+
+    #[test]
+    fn a_pipe_without_a_writer_does_not_hang() {
+        let tree = Tree::new();
+        let path = tree.path().join("proc/pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RWXU, 0).expect("a pipe");
+        assert_eq!(tree.root().proc("pipe", &mut Vec::new()), Ok(b"".as_slice()));
+    }
+
+    #[test]
+    fn a_directory_is_listed_in_order() {
+        let tree = Tree::new();
+        tree.sys("class/net/eth1/mtu", "1500\n");
+        tree.sys("class/net/eth0/mtu", " 9000\n");
+        let root = tree.root();
+        assert_eq!(root.list_sys("class/net"), Ok(vec!["eth0".to_string(), "eth1".to_string()]));
+        assert_eq!(root.sys("class/net/eth0/mtu", &mut Vec::new()), Ok(b"9000".as_slice()));
+        assert_eq!(root.list_sys("class/none"), Err(RootError::Missing));
+        assert!(matches!(root.sys("class/net/eth0", &mut Vec::new()), Err(RootError::Unreadable(_))), "a directory");
+    }
+
+    #[test]
+    fn a_filesystem_has_a_size_and_a_missing_one_has_not() {
+        let tree = Tree::new();
+        let root = tree.root();
+        let size = root.statfs(b"/").expect("the tree is on a filesystem");
+        assert!(size.block_len > 0 && size.blocks >= size.blocks_free);
+        assert_eq!(root.statfs(b"/none"), Err(RootError::Missing));
+        assert!(root.statfs(b"/a\0b").is_err(), "a path with a zero byte is refused, not cut");
+    }
+
+    #[test]
+    fn the_boot_id_is_the_kernels() {
+        let tree = Tree::new();
+        tree.proc("sys/kernel/random/boot_id", "00112233-4455-6677-8899-aabbccddeeff\n");
+        let id = tree.root().boot_id().expect("a boot id");
+        assert_eq!(id.to_string(), "00112233-4455-6677-8899-aabbccddeeff");
+        tree.proc("sys/kernel/random/boot_id", "\u{fffd}\n");
+        assert_eq!(tree.root().boot_id(), Err(RootError::Malformed));
+    }
+}

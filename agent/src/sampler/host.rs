@@ -1,0 +1,241 @@
+//! The rows of a real host: every sensor asked at once, and given until a deadline.
+
+use super::columns::Columns;
+use super::worker::{self, Answer, Countdown, Desk, Outcome, Request};
+use super::{Row, Source};
+use crate::root::Root;
+use crate::sensors::{Form, Reading, Sensor, SensorError};
+use dsmil_protocol::ids::Tick;
+use dsmil_protocol::metric::{Metric, MetricSet, Scale};
+use dsmil_runtime::clock::Clock;
+use dsmil_runtime::supervise::Supervisor;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, channel};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long a tick waits for its sensors. The slowest honest one takes some milliseconds; the rest of the second belongs
+/// to the spool and the uplink.
+pub const DEADLINE: Duration = Duration::from_millis(400);
+
+/// How a sensor did at a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It reported everything there is.
+    Ok,
+    /// It reported a part, or nothing.
+    Failed(SensorError),
+    /// It has not answered since it was asked at that tick, and is not asked again until it does.
+    Late {
+        /// The tick it hangs at.
+        since: Tick,
+    },
+    /// It has a bug that this host brought to light; it is asked again at the next tick.
+    Panicked,
+}
+
+/// A sensor's last tick, for the status and `node_scrape_collector_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SensorReport {
+    /// The sensor's name.
+    pub name: &'static str,
+    /// How it did.
+    pub verdict: Verdict,
+    /// How long it took; of a late one, nobody knows.
+    pub took: Option<Duration>,
+    /// How many metrics it has in the current set.
+    pub metrics: usize,
+}
+
+/// The sensors of this host as a source of rows.
+pub struct HostSource {
+    clock: Clock,
+    slots: Vec<Slot>,
+    answers: Receiver<Answer>,
+    countdown: Arc<Countdown>,
+    set: Arc<MetricSet>,
+    reports: watch::Sender<Vec<SensorReport>>,
+}
+
+/// One sensor, seen from the sampler.
+struct Slot {
+    name: &'static str,
+    requests: SyncSender<Request>,
+    /// Absent while the sensor has it.
+    reading: Option<Reading>,
+    /// Its metrics differ from those in the set.
+    changed: bool,
+    /// Its columns in the set.
+    columns: Range<usize>,
+    /// Not all of its metrics found room in the set.
+    cut: bool,
+    verdict: Verdict,
+    took: Option<Duration>,
+}
+
+impl HostSource {
+    /// Starts a thread for each of `sensors`, which end when the source is dropped.
+    pub fn new(clock: Clock, supervisor: &Supervisor, root: Arc<Root>, sensors: Vec<Box<dyn Sensor>>) -> Self {
+        let (sender, answers) = channel();
+        let countdown = Countdown::new();
+        let desk = Desk { root, clock: clock.clone(), answers: sender, countdown: Arc::clone(&countdown) };
+        let slots = sensors.into_iter().enumerate().map(|(number, sensor)| Slot {
+            name: sensor.name(),
+            requests: worker::start(supervisor, desk.clone(), number, sensor),
+            reading: Some(Reading::new()),
+            changed: true,
+            columns: 0..0,
+            cut: false,
+            verdict: Verdict::Ok,
+            took: None,
+        });
+        let slots: Vec<Slot> = slots.collect();
+        let reports = watch::Sender::new(slots.iter().map(Slot::report).collect());
+        Self { clock, slots, answers, countdown, set: Arc::new(Columns::new().finish()), reports }
+    }
+
+    /// How each sensor did at the last tick.
+    pub fn reports(&self) -> watch::Receiver<Vec<SensorReport>> {
+        self.reports.subscribe()
+    }
+
+    /// What a test needs to know when to let the deadline pass.
+    #[cfg(test)]
+    pub(super) fn countdown(&self) -> Arc<Countdown> {
+        Arc::clone(&self.countdown)
+    }
+
+    /// Waits until no sensor has anything left to answer.
+    #[cfg(test)]
+    pub(super) async fn until_answered(&mut self) {
+        while self.slots.iter().any(|slot| slot.reading.is_none()) {
+            self.take_answers(Tick(u64::MAX));
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn ask(&mut self, tick: Tick) {
+        self.countdown.start(tick, self.slots.iter().filter(|slot| slot.reading.is_some()).count());
+        for slot in &mut self.slots {
+            let Some(reading) = slot.reading.take() else { continue };
+            // The thread waits with an empty channel, or it would have the reading: this cannot fail while it lives,
+            // and a dead one is late for ever, which is what its verdict will say.
+            let _ = slot.requests.try_send(Request { tick, reading });
+            slot.verdict = Verdict::Late { since: tick };
+            slot.took = None;
+        }
+    }
+
+    /// Takes the answers that are in. A late one's values are of another time and are dropped, its metrics count.
+    fn take_answers(&mut self, tick: Tick) {
+        while let Ok(Answer { sensor, tick: of, mut reading, outcome, took }) = self.answers.try_recv() {
+            let slot = &mut self.slots[sensor];
+            slot.changed |= reading.take_changed();
+            if of == tick {
+                slot.took = Some(took);
+                slot.verdict = match outcome {
+                    Outcome::Read if reading.is_truncated() => {
+                        Verdict::Failed(SensorError::TooMany { reported: reading.metrics().count() })
+                    }
+                    Outcome::Read => Verdict::Ok,
+                    Outcome::Failed(error) => Verdict::Failed(error),
+                    Outcome::Panicked => Verdict::Panicked,
+                };
+            }
+            slot.reading = Some(reading);
+        }
+    }
+
+    /// Puts the metric set together anew if a sensor's metrics changed.
+    fn renew_set(&mut self) {
+        if !self.slots.iter().any(|slot| slot.changed) {
+            return;
+        }
+        let mut columns = Columns::new();
+        columns.add(own_metrics(&self.slots).iter());
+        let mut next = own_columns(self.slots.len());
+        for slot in &mut self.slots {
+            let known = &self.set.metrics()[slot.columns.clone()];
+            // The metrics of a sensor that hangs stay as they were, so that its hanging does not change the set.
+            let count = match &slot.reading {
+                Some(reading) => {
+                    let count = columns.add(reading.metrics());
+                    slot.cut = count < reading.metrics().count();
+                    count
+                }
+                None => columns.add(known.iter()),
+            };
+            slot.columns = next..next + count;
+            slot.changed = false;
+            next += count;
+        }
+        self.set = Arc::new(columns.finish());
+    }
+
+    fn row(&mut self, tick: Tick, wall_ms: i64) -> Row {
+        let mut values = Vec::with_capacity(self.set.metrics().len());
+        values.push(Some(wall_ms.cast_unsigned()));
+        for slot in &mut self.slots {
+            if slot.cut && slot.verdict == Verdict::Ok {
+                slot.verdict = Verdict::Failed(SensorError::TooMany { reported: slot.columns.len() });
+            }
+            values.push(Some(u64::from(slot.verdict == Verdict::Ok)));
+            values.push(slot.took.and_then(|took| u64::try_from(took.as_micros()).ok()));
+        }
+        for slot in &self.slots {
+            // A reading that is back from an earlier tick has metrics, but no value of this one.
+            let fresh = slot.reading.as_ref().filter(|_| !matches!(slot.verdict, Verdict::Late { .. }));
+            let end = values.len() + slot.columns.len();
+            values.extend(fresh.into_iter().flat_map(Reading::values).take(slot.columns.len()));
+            values.resize(end, None);
+        }
+        Row { tick, wall_ms, set: Arc::clone(&self.set), values }
+    }
+}
+
+impl Source for HostSource {
+    async fn collect(&mut self, tick: Tick) -> Row {
+        let deadline = self.clock.mono().saturating_add(DEADLINE);
+        let wall_ms = self.clock.wall_ms();
+        self.take_answers(tick); // Of sensors that hung: they are asked again.
+        self.ask(tick);
+        tokio::select! {
+            () = self.countdown.finished() => {}
+            () = self.clock.sleep_until(deadline) => {}
+        }
+        self.take_answers(tick);
+        self.renew_set();
+        let row = self.row(tick, wall_ms);
+        self.reports.send_modify(|reports| {
+            for (report, slot) in reports.iter_mut().zip(&self.slots) {
+                *report = slot.report();
+            }
+        });
+        row
+    }
+}
+
+impl Slot {
+    fn report(&self) -> SensorReport {
+        SensorReport { name: self.name, verdict: self.verdict, took: self.took, metrics: self.columns.len() }
+    }
+}
+
+/// The sampler's own metrics, before those of the sensors: the wall clock, and how each sensor did. A host whose every
+/// sensor fails still says so.
+fn own_metrics(slots: &[Slot]) -> Vec<Metric> {
+    let time = Form::signed_gauge(Scale::per(1000)).metric("node_time_seconds", &[]);
+    let verdicts = slots.iter().flat_map(|slot| {
+        let collector = [("collector", slot.name)];
+        [
+            Form::gauge(Scale::ONE).metric("node_scrape_collector_success", &collector),
+            Form::gauge(Scale::per(1_000_000)).metric("node_scrape_collector_duration_seconds", &collector),
+        ]
+    });
+    std::iter::once(time).chain(verdicts).collect()
+}
+
+fn own_columns(sensors: usize) -> usize {
+    1 + 2 * sensors
+}

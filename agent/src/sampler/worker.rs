@@ -1,0 +1,139 @@
+//! A thread a sensor: what the kernel does not answer holds up nobody else.
+
+use crate::root::Root;
+use crate::sensors::{Reading, Sensor, SensorError};
+use dsmil_protocol::ids::Tick;
+use dsmil_runtime::clock::Clock;
+use dsmil_runtime::supervise::{OnFailure, Supervisor};
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Stack of a sensor's thread. Sensors keep their buffers on the heap and call nothing deep; measured use is under
+/// 16 KiB in a debug build.
+const STACK: usize = 128 << 10;
+
+/// "Read now", with the reading to fill.
+pub(super) struct Request {
+    pub(super) tick: Tick,
+    pub(super) reading: Reading,
+}
+
+/// A sensor's answer.
+pub(super) struct Answer {
+    /// Which sensor, by its place among them.
+    pub(super) sensor: usize,
+    /// The tick it was asked for, perhaps long ago.
+    pub(super) tick: Tick,
+    pub(super) reading: Reading,
+    pub(super) outcome: Outcome,
+    /// How long the sensor took.
+    pub(super) took: Duration,
+}
+
+/// How reading ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Read,
+    Failed(SensorError),
+    Panicked,
+}
+
+/// Wakes the sampler once a tick, when the last answer is in, instead of once an answer.
+#[derive(Debug)]
+pub(super) struct Countdown {
+    /// The tick that is counted, and how many of its answers are outstanding.
+    open: Mutex<(Tick, usize)>,
+    done: Notify,
+}
+
+impl Countdown {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { open: Mutex::new((Tick(0), 0)), done: Notify::new() })
+    }
+
+    /// Begins to count `answers` for `tick`; what is still to come for an earlier one no longer counts.
+    pub(super) fn start(&self, tick: Tick, answers: usize) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = (tick, answers);
+    }
+
+    /// How many answers are outstanding.
+    pub(super) fn outstanding(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    /// The tick that is counted.
+    #[cfg(test)]
+    pub(super) fn current(&self) -> Tick {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Returns when every answer is in.
+    pub(super) async fn finished(&self) {
+        while self.outstanding() > 0 {
+            self.done.notified().await;
+        }
+    }
+
+    fn answered(&self, tick: Tick) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.0 == tick {
+            open.1 = open.1.saturating_sub(1);
+            if open.1 == 0 {
+                self.done.notify_one();
+            }
+        }
+    }
+}
+
+/// What the threads of all sensors share.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub(super) root: Arc<Root>,
+    pub(super) clock: Clock,
+    pub(super) answers: Sender<Answer>,
+    pub(super) countdown: Arc<Countdown>,
+}
+
+/// Starts the thread of `sensor`, the `number`th. It ends when the returned sender is dropped, or never if it hangs.
+pub(super) fn start(
+    supervisor: &Supervisor,
+    desk: Desk,
+    number: usize,
+    sensor: Box<dyn Sensor>,
+) -> SyncSender<Request> {
+    // One place: a sensor is not asked again until it has answered.
+    let (sender, requests) = sync_channel(1);
+    supervisor.thread_with_stack(sensor.name(), STACK, OnFailure::Stop, move || {
+        serve(&desk, number, sensor, &requests);
+        Ok::<(), Infallible>(())
+    });
+    sender
+}
+
+fn serve(desk: &Desk, number: usize, mut sensor: Box<dyn Sensor>, requests: &Receiver<Request>) {
+    while let Ok(Request { tick, mut reading }) = requests.recv() {
+        let begin = desk.clock.mono();
+        reading.begin();
+        // A sensor that panicked is asked again: its buffers may hold anything, and it must expect anything of them.
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| sensor.read(&desk.root, &mut reading)));
+        let outcome = match result {
+            Ok(Ok(())) => Outcome::Read,
+            Ok(Err(error)) => Outcome::Failed(error),
+            Err(_) => Outcome::Panicked,
+        };
+        if outcome == Outcome::Read {
+            reading.complete()
+        } else {
+            reading.abandon()
+        }
+        let took = desk.clock.mono().saturating_sub(begin);
+        if desk.answers.send(Answer { sensor: number, tick, reading, outcome, took }).is_err() {
+            return; // The sampler is gone.
+        }
+        desk.countdown.answered(tick);
+    }
+}
