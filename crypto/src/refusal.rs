@@ -38,6 +38,8 @@ pub enum Refusal {
     WrongRole,
     /// The certificate is malformed or its signature, or that of the handshake, is wrong.
     BadCertificate,
+    /// The peer takes no new connections for now: try again later.
+    Busy,
     /// Nobody refused: the peer fell silent, went away or restarted, or one side closed the connection.
     Lost,
     /// Another fault of TLS or QUIC.
@@ -46,7 +48,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, for counters that start at 0.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::KeyExchange,
         Self::CipherSuite,
         Self::SignatureScheme,
@@ -61,6 +63,7 @@ impl Refusal {
         Self::WrongTrustDomain,
         Self::WrongRole,
         Self::BadCertificate,
+        Self::Busy,
         Self::Lost,
         Self::Other,
     ];
@@ -82,6 +85,7 @@ impl Refusal {
             Self::WrongTrustDomain => "wrong_trust_domain",
             Self::WrongRole => "wrong_role",
             Self::BadCertificate => "bad_certificate",
+            Self::Busy => "busy",
             Self::Lost => "lost",
             Self::Other => "other",
         }
@@ -131,6 +135,9 @@ fn of_words(code: u64, words: &str) -> Refusal {
     if is(PeerIncompatible::NoSignatureSchemesInCommon.into()) {
         return Refusal::SignatureScheme;
     }
+    if NOT_TLS_13.into_iter().any(|why| is(why.into())) {
+        return Refusal::TlsVersion;
+    }
     if is(Error::NoCertificatesPresented) {
         return Refusal::NoCertificate;
     }
@@ -140,9 +147,10 @@ fn of_words(code: u64, words: &str) -> Refusal {
     if let Some(about) = words.strip_prefix(CERTIFICATE_WORDS) {
         return of_certificate_words(about);
     }
-    match u8::try_from(code.wrapping_sub(CRYPTO_ERROR)) {
-        Ok(alert) => of_alert(alert),
-        Err(_) => Refusal::Other,
+    match code.checked_sub(CRYPTO_ERROR).map(u8::try_from) {
+        Some(Ok(alert)) => of_alert(alert),
+        _ if code == CONNECTION_REFUSED => Refusal::Busy,
+        _ => Refusal::Other,
     }
 }
 
@@ -189,7 +197,63 @@ fn of_alert(alert: u8) -> Refusal {
 /// A QUIC error code is this plus the TLS alert (RFC 9001, section 4.8).
 const CRYPTO_ERROR: u64 = 0x100;
 
+/// An endpoint that does not want to take part, as one does that has too many handshakes waiting (RFC 9000, section 20.1).
+const CONNECTION_REFUSED: u64 = 2;
+
+/// The ways in which rustls says that a peer has no TLS 1.3.
+const NOT_TLS_13: [PeerIncompatible; 4] = [
+    PeerIncompatible::SupportedVersionsExtensionRequired,
+    PeerIncompatible::Tls12NotOffered,
+    PeerIncompatible::Tls12NotOfferedOrEnabled,
+    PeerIncompatible::Tls13RequiredForQuic,
+];
+
 const CERTIFICATE_WORDS: &str = "invalid peer certificate: ";
 
 /// How rustls prints an error that a verifier of ours has raised; the refusal's name follows.
 const OUR_WORDS: &str = "Other(OtherError(";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_name_of_its_own_that_can_be_a_metric_label() {
+        let names: std::collections::BTreeSet<_> = Refusal::ALL.iter().map(|refusal| refusal.as_str()).collect();
+        assert_eq!(names.len(), Refusal::ALL.len());
+        assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+    }
+
+    #[test]
+    fn an_old_client_is_told_from_a_broken_one() {
+        for why in NOT_TLS_13 {
+            assert_eq!(tls_refusal_reason(&why.into()), Refusal::TlsVersion);
+        }
+        assert_eq!(tls_refusal_reason(&Error::DecryptError), Refusal::Other);
+    }
+
+    #[test]
+    fn a_peer_with_other_words_is_understood_by_its_alert() {
+        let cases = [
+            (0x100 + 116, Refusal::NoCertificate),
+            (0x100 + 48, Refusal::UnknownRoot),
+            (0x100 + 45, Refusal::Expired),
+            (0x100 + 40, Refusal::Other),
+            (2, Refusal::Busy),
+            (0, Refusal::Other),
+            (u64::MAX, Refusal::Other),
+        ];
+        for (code, why) in cases {
+            assert_eq!(of_words(code, "no thanks"), why, "{code}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_words_are_too_odd(code: u64, words in "(invalid peer certificate: )?(Other\\(OtherError\\()?.{0,40}") {
+            of_words(code, &words);
+        }
+    }
+}

@@ -5,13 +5,17 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::{hkdf, hmac};
 use quinn::congestion::CubicConfig;
-use quinn::{EndpointConfig, IdleTimeout, TokenLog, TokenReuseError, TransportConfig, ValidationTokenConfig, VarInt};
+use quinn::{
+    ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, TokenLog, TokenReuseError, TransportConfig,
+    ValidationTokenConfig, VarInt,
+};
 
 use crate::files::{self, FileError};
 
@@ -38,6 +42,9 @@ const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 
 /// Bytes a peer may send ahead on all its streams: bounds what one connection can make us hold.
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// What the kernel may queue for an endpoint: 30 ms at 1 Gbit/s, or the hellos of 1,000 hosts.
+const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Handshakes that wait for the accept loop. A fleet of 1,000 hosts returning at once fits four times over.
 const MAX_INCOMING: usize = 4096;
@@ -72,6 +79,22 @@ pub(crate) fn transport() -> Arc<TransportConfig> {
         .send_window(u64::from(CONNECTION_WINDOW_BYTES))
         .datagram_receive_buffer_size(None);
     Arc::new(transport)
+}
+
+/// Opens a UDP port and an endpoint on it: with a `server` configuration it listens, without one it only connects.
+///
+/// # Errors
+/// The address cannot be bound: not ours, or taken.
+pub fn endpoint(
+    address: SocketAddr,
+    server: Option<quinn::ServerConfig>,
+    keys: &EndpointKeys,
+) -> io::Result<quinn::Endpoint> {
+    let socket = UdpSocket::bind(address)?;
+    // Before the endpoint takes it. The kernel silently gives less where net.core.rmem_max is lower.
+    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, SOCKET_BUFFER_BYTES)?;
+    rustix::net::sockopt::set_socket_send_buffer_size(&socket, SOCKET_BUFFER_BYTES)?;
+    quinn::Endpoint::new(keys.endpoint_config(), server, socket, Arc::new(quinn::TokioRuntime))
 }
 
 /// Adds to an aggregator's configuration what is not TLS.
@@ -118,9 +141,10 @@ impl EndpointKeys {
         }
     }
 
-    /// The configuration for [`quinn::Endpoint::new`].
-    pub fn endpoint_config(&self) -> EndpointConfig {
-        EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &self.reset)))
+    fn endpoint_config(&self) -> EndpointConfig {
+        let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &self.reset)));
+        config.cid_generator(|| Box::new(RandomIds));
+        config
     }
 
     fn token_key(&self) -> hkdf::Prk {
@@ -138,6 +162,30 @@ impl fmt::Debug for EndpointKeys {
         f.write_str("EndpointKeys(secret)")
     }
 }
+
+/// Random connection ids.
+///
+/// quinn's own are marked with a key that each start makes anew, and packets without the mark are dropped unanswered: a
+/// restarted aggregator would not tell its agents anything. They also have 24 random bits only, too few for ids that
+/// must not come again while the reset key lives.
+struct RandomIds;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        ConnectionId::new(&crate::random::<CONNECTION_ID_BYTES>())
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID_BYTES
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// As long as quinn's.
+const CONNECTION_ID_BYTES: usize = 8;
 
 /// Why the endpoint's keys could not be had.
 #[derive(Debug, thiserror::Error)]

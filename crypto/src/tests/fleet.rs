@@ -1,5 +1,6 @@
 //! The fleet link: what a handshake negotiates, and who is refused and why.
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group, sign};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{DigitallySignedStruct, NamedGroup, SignatureScheme};
+use tokio::net::UdpSocket;
 
 use super::{Fleet, NOW, at, domain, fleet};
 use crate::identity::{Credential, Identity};
@@ -23,7 +25,7 @@ use crate::policy::{
 };
 use crate::refusal::{Refusal, refusal_reason};
 use crate::spiffe::Role;
-use crate::transport::EndpointKeys;
+use crate::transport::{EndpointKeys, endpoint};
 
 const NAME: &str = "aggregator.fleet.example";
 
@@ -40,8 +42,8 @@ struct Met {
 
 async fn meet(server: quinn::ServerConfig, client: quinn::ClientConfig) -> Met {
     let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let listener = Endpoint::server(server, here).expect("a listener");
-    let dialer = Endpoint::client(here).expect("a client");
+    let listener = endpoint(here, Some(server), &EndpointKeys::random()).expect("a listener");
+    let dialer = endpoint(here, None, &EndpointKeys::random()).expect("a client");
     let address = listener.local_addr().expect("an address");
     let accept = async { listener.accept().await.expect("the endpoint is open").await };
     let connect = async { dialer.connect_with(client, address, NAME).expect("a valid configuration").await };
@@ -515,4 +517,88 @@ fn an_identity_that_cannot_work_is_refused_at_once() {
     let mixed = Identity::new(Credential { chain, key }).expect("a name");
     let wrong = fleet_client(&mixed, trust, at(NOW)).expect_err("another's key");
     assert!(matches!(wrong, PolicyError::Tls(_)), "{wrong}");
+}
+
+#[tokio::test]
+async fn an_address_proven_once_is_known_after_a_restart_with_the_same_keys_and_once_only() {
+    let fleet = fleet();
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let keys = EndpointKeys::random();
+    let client = fleet.client();
+    let dialer = endpoint(here, None, &EndpointKeys::random()).expect("a client");
+    // Other keys, the keys of the first tokens, and these again.
+    let cases = [(&keys, false), (&keys, true), (&EndpointKeys::random(), false)];
+    for (keys, known) in cases {
+        let server = fleet_server(&fleet.aggregator, fleet.root.trust(), at(NOW), keys).expect("a server");
+        let listener = endpoint(here, Some(server), keys).expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let accept = async {
+            let incoming = listener.accept().await.expect("the endpoint is open");
+            let validated = incoming.remote_address_validated();
+            (validated, incoming.await.expect("accepted"))
+        };
+        let connect = async {
+            let client = dialer.connect_with(client.clone(), address, NAME).expect("a configuration");
+            client.await.expect("connected")
+        };
+        let ((validated, server), client) = tokio::join!(accept, connect);
+        assert_eq!(validated, known);
+        // Tokens come after the handshake: what comes after them has been read when this has.
+        let mut stream = server.open_uni().await.expect("a stream");
+        stream.write_all(b"x").await.expect("sent");
+        stream.finish().expect("open");
+        client.accept_uni().await.expect("a stream").read_to_end(1).await.expect("read");
+        client.close(0u32.into(), b"");
+        server.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_restarted_aggregator_tells_its_agents_at_once() {
+    let fleet = fleet();
+    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let keys = EndpointKeys::random();
+    // The second stands for the first after a restart: it has the keys and none of the connections.
+    let listen = || endpoint(here, Some(fleet.server()), &keys).expect("a listener");
+    let (before, after) = (listen(), listen());
+    let target = Cell::new(before.local_addr().expect("an address"));
+    let front = UdpSocket::bind(here).await.expect("a port");
+    let dialer = endpoint(here, None, &EndpointKeys::random()).expect("a client");
+
+    let restart = async {
+        let address = front.local_addr().expect("an address");
+        let accept = async { before.accept().await.expect("open").await.expect("accepted") };
+        let connect = async { dialer.connect_with(fleet.client(), address, NAME).expect("a configuration").await };
+        let (_server, client) = tokio::join!(accept, connect);
+        let client = client.expect("connected");
+        target.set(after.local_addr().expect("an address"));
+        let mut stream = client.open_uni().await.expect("a stream");
+        stream.write_all(&[0; 4096]).await.expect("buffered");
+        client.closed().await
+    };
+    let error = tokio::select! {
+        error = tokio::time::timeout(PATIENCE, restart) => error.expect("told"),
+        () = relay(&front, &target) => unreachable!("it goes on"),
+    };
+    assert_eq!(error, ConnectionError::Reset);
+    assert_eq!(refusal_reason(&error), Refusal::Lost);
+}
+
+/// Carries datagrams between one client and whatever the target is at the moment.
+async fn relay(front: &UdpSocket, target: &Cell<SocketAddr>) {
+    let back = UdpSocket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.expect("a port");
+    let mut client = None;
+    let (mut there, mut here) = ([0; 2048], [0; 2048]);
+    loop {
+        tokio::select! {
+            Ok((len, from)) = front.recv_from(&mut there) => {
+                client = Some(from);
+                back.send_to(&there[..len], target.get()).await.expect("sent");
+            }
+            Ok((len, _)) = back.recv_from(&mut here) => {
+                let client = client.expect("it spoke first");
+                front.send_to(&here[..len], client).await.expect("sent");
+            }
+        }
+    }
 }
