@@ -227,9 +227,12 @@ fn a_session_has_exactly_what_we_say_it_has() {
     let fleet = fleet();
     let trust = fleet.root.trust();
     let server = Arc::new(server_tls(&fleet.aggregator, trust, &at(NOW)).expect("a server"));
-    let client = Arc::new(client_tls(&fleet.agent, trust, &at(NOW)).expect("a client"));
-    // Twice, because a second handshake could be a resumed one.
-    for _ in 0..2 {
+    let client = client_tls(&fleet.agent, trust, &at(NOW)).expect("a client");
+    let mut eager = client.clone();
+    eager.resumption = rustls::client::Resumption::in_memory_sessions(4);
+    let (client, eager) = (Arc::new(client), Arc::new(eager));
+    // Twice each, because a second handshake could be a resumed one.
+    for client in [&client, &client, &eager, &eager] {
         let (server, client) = &handshake_in_memory(server.clone(), client.clone());
         for end in [server as &rustls::CommonState, client] {
             let group = end.negotiated_key_exchange_group().expect("a group").name();
