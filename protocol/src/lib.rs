@@ -3,6 +3,12 @@
 //! This crate is pure: no socket, file, clock or runtime. Bytes and the time come in, bytes and decisions go out.
 
 pub mod batch;
+pub mod clock;
+pub mod error;
+pub mod frame;
 pub mod ids;
+pub mod message;
 pub mod metric;
+pub mod session;
 pub mod tick_set;
+pub mod tlv;

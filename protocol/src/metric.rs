@@ -160,7 +160,9 @@ pub enum MetricSetError {
     #[error("a metric name is 1 to {MAX_NAME_LEN} of a-z, A-Z, 0-9, '_' and ':' and starts with no digit")]
     Name,
     /// A label outside Prometheus's rules, twice, or too long.
-    #[error("labels are at most {MAX_LABELS}, each once, with a Prometheus name and at most {MAX_LABEL_VALUE_LEN} bytes of value")]
+    #[error(
+        "labels are at most {MAX_LABELS}, each once, with a Prometheus name and at most {MAX_LABEL_VALUE_LEN} bytes of value"
+    )]
     Labels,
     /// A scale that divides by zero.
     #[error("a scale divides by zero")]
@@ -206,8 +208,7 @@ impl MetricSet {
         if bytes.len() > MAX_METRIC_SET_LEN {
             return Err(MetricSetError::TooLarge);
         }
-        let (metrics, rest) =
-            postcard::take_from_bytes::<Vec<Metric>>(body).map_err(|_| MetricSetError::Malformed)?;
+        let (metrics, rest) = postcard::take_from_bytes::<Vec<Metric>>(body).map_err(|_| MetricSetError::Malformed)?;
         if !rest.is_empty() {
             return Err(MetricSetError::Malformed);
         }

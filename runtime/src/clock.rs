@@ -72,8 +72,7 @@ impl Clock {
 
     /// A clock that stands still until it is advanced. It starts at zero, its wall time in 1970.
     pub fn manual() -> (Self, ManualClock) {
-        let manual =
-            Arc::new(Manual { elapsed: watch::Sender::new(Duration::ZERO), wall_base_ns: Mutex::new(0) });
+        let manual = Arc::new(Manual { elapsed: watch::Sender::new(Duration::ZERO), wall_base_ns: Mutex::new(0) });
         (Self(Source::Manual(Arc::clone(&manual))), ManualClock(manual))
     }
 

@@ -1,0 +1,480 @@
+//! Two sessions joined by a fake clock and a link that reorders lanes, loses what is on the way and cuts.
+
+use super::agent::{AgentSession, Event, SpooledBatch, Vitals};
+use super::aggregator::{AggregatorSession, Fault, Grant, Incoming};
+use super::{Lane, Now, Outgoing, Speaker};
+use crate::batch::{Batch, BatchHeader, Matrix, Stamp, encode};
+use crate::error::ErrorCode;
+use crate::frame::Frame;
+use crate::ids::{BootId, DeviceId, HostName, TenantId, Tick, TickRange};
+use crate::message::{
+    Accounted, BootAccount, GapReason, GapRecord, GoodbyeReason, Hello, HostTimes, MAX_GAPS, MAX_RANGES, Settings,
+};
+use crate::metric::{Kind, Metric, MetricSet, Repr, Scale, SetId};
+use crate::tick_set::TickSet;
+use crate::tlv::{Classification, Compartments};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+const BOOT: BootId = BootId([1; 16]);
+const SPOOL_BATCHES: usize = 30;
+const SETTINGS: Settings =
+    Settings { heartbeat_ms: 2000, window_batches: 8, backlog_bytes_per_second: 4096, reconnect_window_ms: 1000 };
+
+fn speaker() -> Speaker {
+    Speaker {
+        tenant: TenantId::new("demo").expect("a tenant"),
+        compartments: Compartments::SOC,
+        classification: Classification::UNCLASS,
+    }
+}
+
+fn grant() -> Grant {
+    Grant {
+        host: HostName::new("h1").expect("a name"),
+        devices: BTreeSet::from([DeviceId(4)]),
+        clearance: Classification::UNCLASS,
+        compartments: Compartments::SOC,
+    }
+}
+
+fn metric_set(variant: u64) -> MetricSet {
+    let metric = Metric {
+        name: format!("m{variant}"),
+        labels: Vec::new(),
+        kind: Kind::Gauge,
+        repr: Repr::U64,
+        scale: Scale::ONE,
+    };
+    MetricSet::new(vec![metric]).expect("a set")
+}
+
+fn hello(accounts: Vec<BootAccount>, now: Now) -> Hello {
+    Hello {
+        versions: vec![1],
+        host: HostName::new("h1").expect("a name"),
+        boot: BOOT,
+        devices: vec![DeviceId(4)],
+        agent_version: "test".into(),
+        accounts,
+        times: HostTimes { boot_ns: now.boot_ns, wall_ns: now.wall_ns },
+    }
+}
+
+fn now_at(seconds: u64) -> Now {
+    let mono = Duration::from_secs(seconds);
+    Now { mono, boot_ns: seconds * 1_000_000_000, wall_ns: 1_700_000_000_000_000_000 }
+}
+
+/// The host: what survives a crash of the agent.
+#[derive(Default)]
+struct Spool {
+    pending: Vec<Tick>,
+    batches: BTreeMap<Tick, SpooledBatch>,
+    gaps: Vec<(TickRange, GapReason)>,
+    unsent_live: VecDeque<Tick>,
+    first: Option<Tick>,
+    last: Option<Tick>,
+}
+
+impl Spool {
+    fn sample(&mut self, tick: Tick) {
+        if let Some(last) = self.last
+            && let Some(missed) = TickRange::new(last.next(), Tick(tick.0 - 1))
+        {
+            self.seal();
+            self.gaps.push((missed, GapReason::AgentDown));
+        }
+        self.first = self.first.or(Some(tick));
+        self.last = Some(tick);
+        self.pending.push(tick);
+        if self.pending.len() == 10 {
+            self.seal();
+        }
+    }
+
+    fn seal(&mut self) {
+        let Some(first) = self.pending.first().copied() else { return };
+        let stamps: Vec<Stamp> = self.pending.drain(..).map(|tick| Stamp { tick, wall_ms: 0 }).collect();
+        let set = metric_set(first.0 / 100 % 8).id();
+        let header = BatchHeader { boot: BOOT, set, metrics: 1, stamps };
+        let matrix = Matrix::new(1, header.stamps.len());
+        let ticks = header.range();
+        let bytes = encode(&Batch { header, matrix }).expect("a batch");
+        self.batches.insert(first, SpooledBatch { boot: BOOT, ticks, set, bytes });
+        self.unsent_live.push_back(first);
+        while self.batches.len() > SPOOL_BATCHES {
+            let (_, evicted) = self.batches.pop_first().expect("more than the limit");
+            self.gaps.push((evicted.ticks, GapReason::Evicted));
+        }
+    }
+
+    fn accounted(&mut self, accounted: &Accounted) {
+        let covered = |ticks: TickRange| accounted.ranges.iter().any(|r| r.covers(ticks));
+        self.batches.retain(|_, batch| !covered(batch.ticks));
+        self.gaps.retain(|(ticks, _)| !covered(*ticks));
+    }
+
+    fn account(&self) -> Vec<BootAccount> {
+        let range = self.first.zip(self.last).and_then(|(first, last)| TickRange::new(first, last));
+        range.map(|ticks| BootAccount { boot: BOOT, ticks }).into_iter().collect()
+    }
+}
+
+/// The centre: what survives a crash of the aggregator.
+#[derive(Default)]
+struct Centre {
+    stored: TickSet,
+    lost: TickSet,
+    batches: BTreeSet<Tick>,
+    doubled: u64,
+    sets: BTreeSet<SetId>,
+}
+
+impl Centre {
+    fn accounted(&self) -> Vec<TickRange> {
+        let all: TickSet = self.stored.iter().chain(self.lost.iter()).collect();
+        all.newest(MAX_RANGES)
+    }
+}
+
+struct Link {
+    agent: AgentSession,
+    aggregator: AggregatorSession,
+    up: BTreeMap<Lane, VecDeque<Vec<u8>>>,
+    down: VecDeque<Vec<u8>>,
+    /// Batches received and not committed yet; a crash of the aggregator loses them.
+    uncommitted: Vec<TickRange>,
+}
+
+#[derive(Default)]
+struct World {
+    spool: Spool,
+    centre: Centre,
+    link: Option<Link>,
+}
+
+impl World {
+    fn connect(&mut self, now: Now) {
+        let hello = hello(self.spool.account(), now);
+        self.link = Some(Link {
+            agent: AgentSession::start(speaker(), &hello, now),
+            aggregator: AggregatorSession::accept(speaker(), grant()),
+            up: BTreeMap::new(),
+            down: VecDeque::new(),
+            uncommitted: Vec::new(),
+        });
+    }
+
+    /// The agent does what its driver does: deadlines, live batches, gaps, backlog.
+    fn agent(&mut self, now: Now) {
+        let Some(link) = &mut self.link else { return };
+        let agent = &mut link.agent;
+        if agent.deadline().is_some_and(|due| due <= now.mono) {
+            agent.on_deadline(Vitals { last_tick: self.spool.last, ..Vitals::default() }, now);
+        }
+        while let Some(event) = agent.poll_event() {
+            match event {
+                Event::Accounted(accounted) => self.spool.accounted(&accounted),
+                Event::NeedSets(sets) => {
+                    for set in (0..8).map(metric_set).filter(|set| sets.contains(&set.id())) {
+                        agent.send_metric_set(set.encode(), now);
+                    }
+                }
+                Event::Welcomed(_) => self.spool.unsent_live.clear(),
+                Event::Rejected(_, rejected) => panic!("nothing here is to be rejected: {rejected:?}"),
+                Event::Closed(_) => {}
+            }
+        }
+        if agent.is_open() {
+            let gaps = self.spool.gaps.iter().take(MAX_GAPS);
+            let gaps = gaps.map(|(ticks, reason)| GapRecord { boot: BOOT, ticks: *ticks, reason: *reason }).collect();
+            agent.send_gaps(gaps, now);
+            while let Some(batch) = self.spool.unsent_live.pop_front().and_then(|t| self.spool.batches.get(&t)) {
+                agent.send_batch(Lane::Live, batch.clone(), now);
+            }
+            for batch in self.spool.batches.values().rev() {
+                if agent.backlog_room(now) > 0 && !agent.is_in_flight(BOOT, batch.ticks.first) {
+                    agent.send_batch(Lane::Backlog, batch.clone(), now);
+                }
+            }
+        }
+        while let Some(Outgoing { lane, bytes }) = agent.poll_output() {
+            link.up.entry(lane).or_default().push_back(bytes);
+        }
+        if agent.is_closed() {
+            self.link = None;
+        }
+    }
+
+    /// Delivers one frame of one lane each way.
+    fn deliver(&mut self, lane: Lane, now: Now) {
+        let Some(link) = &mut self.link else { return };
+        if let Some(bytes) = link.up.entry(lane).or_default().pop_front() {
+            let frame = Frame::from_bytes(&bytes).expect("the link changes no bytes");
+            let incoming = link.aggregator.receive(frame, now).expect("an honest agent");
+            self.centre_takes(incoming, now);
+        }
+        let Some(link) = &mut self.link else { return };
+        while let Some(out) = link.aggregator.poll_output() {
+            link.down.push_back(out.bytes);
+        }
+        if let Some(bytes) = link.down.pop_front() {
+            link.agent.receive(&Frame::from_bytes(&bytes).expect("the link changes no bytes"), now);
+        }
+    }
+
+    fn centre_takes(&mut self, incoming: Incoming, now: Now) {
+        let Some(link) = &mut self.link else { return };
+        match incoming {
+            Incoming::Hello(_) => {
+                let ranges = self.centre.accounted();
+                link.aggregator.welcome(SETTINGS, vec![Accounted { boot: BOOT, ranges }], now);
+            }
+            Incoming::Telemetry(batch) if !self.centre.sets.contains(&batch.header.set) => {
+                link.aggregator.need_set(batch.header.set, now);
+            }
+            Incoming::Telemetry(batch) => link.uncommitted.push(batch.header.range()),
+            Incoming::MetricSet(set) => {
+                self.centre.sets.insert(set.id());
+            }
+            Incoming::Gap(gap) => {
+                for record in gap.gaps {
+                    for missing in self.centre.stored.missing(record.ticks) {
+                        self.centre.lost.insert(missing);
+                    }
+                }
+                link.aggregator.account(BOOT, self.centre.accounted());
+            }
+            Incoming::Heartbeat(_) => {}
+            other => panic!("an honest agent does not send {other:?}"),
+        }
+    }
+
+    fn commit(&mut self, now: Now) {
+        let Some(link) = &mut self.link else { return };
+        for ticks in link.uncommitted.drain(..) {
+            if self.centre.batches.insert(ticks.first) {
+                self.centre.doubled += self.centre.stored.insert(ticks);
+                self.centre.lost.remove(ticks);
+            }
+        }
+        link.aggregator.account(BOOT, self.centre.accounted());
+        link.aggregator.flush(None, now);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// A second passes, this many deliveries in this pattern of lanes.
+    Second { deliveries: u8, lanes: u64 },
+    /// The aggregator commits what it has.
+    Commit,
+    /// The connection is cut; the agent reconnects when it gets to.
+    Cut,
+    /// The agent is killed and stays away for so many seconds.
+    Kill { seconds: u8 },
+    /// The aggregator is away for so many seconds.
+    Outage { seconds: u16 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        20 => (0u8..12, any::<u64>()).prop_map(|(deliveries, lanes)| Step::Second { deliveries, lanes }),
+        6 => Just(Step::Commit),
+        2 => Just(Step::Cut),
+        1 => (0u8..30).prop_map(|seconds| Step::Kill { seconds }),
+        1 => (1u16..500).prop_map(|seconds| Step::Outage { seconds }),
+    ]
+}
+
+fn lane(pattern: u64, i: u8) -> Lane {
+    match pattern >> (u32::from(i) * 2) & 3 {
+        0 | 3 => Lane::Control,
+        1 => Lane::Live,
+        _ => Lane::Backlog,
+    }
+}
+
+fn run(steps: Vec<Step>) -> World {
+    let mut world = World::default();
+    let mut second = 1000;
+    for step in steps {
+        match step {
+            Step::Second { deliveries, lanes } => {
+                second += 1;
+                world.spool.sample(Tick(second));
+                if world.link.is_none() {
+                    world.connect(now_at(second));
+                }
+                world.agent(now_at(second));
+                for i in 0..deliveries {
+                    world.deliver(lane(lanes, i), now_at(second));
+                }
+            }
+            Step::Commit => world.commit(now_at(second)),
+            Step::Cut => world.link = None,
+            Step::Kill { seconds } => {
+                world.link = None;
+                world.spool.unsent_live.clear();
+                second += u64::from(seconds);
+            }
+            Step::Outage { seconds } => {
+                world.link = None;
+                for _ in 0..seconds {
+                    second += 1;
+                    world.spool.sample(Tick(second));
+                }
+            }
+        }
+    }
+    // Now nothing goes wrong any more: within bounded time everything has to arrive.
+    world.spool.seal();
+    for _ in 0..600 {
+        if world.spool.batches.is_empty() && world.spool.gaps.is_empty() {
+            break;
+        }
+        second += 1;
+        if world.link.is_none() {
+            world.connect(now_at(second));
+        }
+        for round in 0..12 {
+            world.agent(now_at(second));
+            world.deliver([Lane::Control, Lane::Live, Lane::Backlog][round % 3], now_at(second));
+            world.commit(now_at(second));
+        }
+    }
+    world
+}
+
+proptest! {
+    /// Whatever happens: every tick is stored once or lost with a reason, and the spool ends empty.
+    #[test]
+    fn every_tick_arrives_once_or_is_accounted_for(steps in proptest::collection::vec(step(), 1..300)) {
+        let world = run(steps);
+        if let (Some(first), Some(last)) = (world.spool.first, world.spool.last) {
+            let all = TickRange::new(first, last).expect("time goes on");
+            let accounted: TickSet = world.centre.stored.iter().chain(world.centre.lost.iter()).collect();
+            prop_assert_eq!(accounted.missing(all), vec![]);
+            prop_assert_eq!(world.centre.stored.len() + world.centre.lost.len(), all.len(), "stored and lost do not overlap");
+        }
+        prop_assert_eq!(world.centre.doubled, 0);
+        prop_assert!(world.spool.batches.is_empty(), "left in the spool: {:?}", world.spool.batches.keys());
+        prop_assert!(world.spool.gaps.is_empty());
+    }
+}
+
+/// An aggregator session that has seen HELLO, and a way to make frames for it.
+fn open() -> (AggregatorSession, super::Writer) {
+    let mut session = AggregatorSession::accept(speaker(), grant());
+    let mut writer = super::Writer::new(speaker());
+    let frame = Frame::from_bytes(&writer.message(&hello(vec![], now_at(1)), now_at(1))).expect("a frame");
+    assert!(matches!(session.receive(frame, now_at(1)), Ok(Incoming::Hello(_))));
+    session.welcome(SETTINGS, vec![], now_at(1));
+    (session, writer)
+}
+
+fn goodbye_frame(writer: &mut super::Writer) -> Frame {
+    let bytes = writer.message(&crate::message::Gap { gaps: vec![] }, now_at(2));
+    Frame::from_bytes(&bytes).expect("a frame")
+}
+
+#[test]
+fn what_a_host_may_not_say_is_refused_by_name() {
+    let (mut session, mut writer) = open();
+    let cases: [(ErrorCode, fn(&mut Frame)); 5] = [
+        (ErrorCode::TenantMismatch, |f| f.tlvs.tenant = TenantId::new("other").expect("a tenant")),
+        (ErrorCode::NotDominated, |f| f.tlvs.classification = Classification::new(9).expect("a level")),
+        (ErrorCode::NotCovered, |f| f.tlvs.compartments = Compartments(Compartments::CRYPTO.0)),
+        (ErrorCode::NotOfThisHost, |f| f.tlvs.source = DeviceId(5)),
+        (ErrorCode::TlvMissing, |f| f.tlvs.sequence = None),
+    ];
+    for (code, change) in cases {
+        let mut frame = goodbye_frame(&mut writer);
+        change(&mut frame);
+        assert_eq!(session.receive(frame, now_at(2)), Err(Fault { code, disconnect: false }));
+    }
+    let mut own_device = goodbye_frame(&mut writer);
+    own_device.tlvs.source = DeviceId(4);
+    assert!(session.receive(own_device, now_at(2)).is_ok());
+    let mut kinetic = goodbye_frame(&mut writer);
+    kinetic.tlvs.compartments = Compartments::KINETIC;
+    let fault = session.receive(kinetic, now_at(2));
+    assert_eq!(fault, Err(Fault { code: ErrorCode::KineticRefused, disconnect: true }));
+    assert!(session.is_closed());
+}
+
+#[test]
+fn a_frame_counts_once_and_a_refused_one_does_not_count() {
+    let (mut session, mut writer) = open();
+    let frame = goodbye_frame(&mut writer);
+    let mut refused = frame.clone();
+    refused.tlvs.source = DeviceId(5);
+    assert!(session.receive(refused, now_at(2)).is_err());
+    assert!(session.receive(frame.clone(), now_at(2)).is_ok(), "the refused one did not use up the number");
+    assert_eq!(session.receive(frame, now_at(2)), Err(Fault { code: ErrorCode::Replay, disconnect: false }));
+}
+
+#[test]
+fn a_hundred_faults_in_a_minute_end_the_connection() {
+    let (mut session, _) = open();
+    for i in 0..99 {
+        assert!(!session.fault(ErrorCode::BadCrc, now_at(10)).disconnect, "{i}");
+    }
+    assert!(!session.fault(ErrorCode::BadCrc, now_at(100)).disconnect, "a minute later the others are forgotten");
+    for _ in 0..98 {
+        session.fault(ErrorCode::BadCrc, now_at(100));
+    }
+    assert!(session.fault(ErrorCode::BadCrc, now_at(100)).disconnect);
+}
+
+#[test]
+fn a_host_cannot_pass_for_another() {
+    let faults = [
+        (ErrorCode::IdentityMismatch, Hello { host: HostName::new("h2").expect("a name"), ..hello(vec![], now_at(1)) }),
+        (ErrorCode::NotOfThisHost, Hello { devices: vec![DeviceId(9)], ..hello(vec![], now_at(1)) }),
+        (ErrorCode::NoCommonVersion, Hello { versions: vec![9], ..hello(vec![], now_at(1)) }),
+    ];
+    for (code, hello) in faults {
+        let mut session = AggregatorSession::accept(speaker(), grant());
+        let bytes = super::Writer::new(speaker()).message(&hello, now_at(1));
+        let fault = session.receive(Frame::from_bytes(&bytes).expect("a frame"), now_at(1));
+        assert_eq!(fault, Err(Fault { code, disconnect: true }));
+    }
+}
+
+#[test]
+fn a_batch_that_does_not_decode_is_rejected_and_the_next_one_flows() {
+    let (mut session, mut writer) = open();
+    let bytes = writer.frame(
+        crate::frame::MessageType::Telemetry,
+        crate::frame::Flags::REQUIRE_ACK,
+        77,
+        vec![0xFF; 50],
+        now_at(2),
+    );
+    let incoming = session.receive(Frame::from_bytes(&bytes).expect("a frame"), now_at(2));
+    assert!(matches!(incoming, Ok(Incoming::Poison(r)) if r.first == Tick(77)));
+    assert!(session.receive(goodbye_frame(&mut writer), now_at(2)).is_ok());
+}
+
+#[test]
+fn a_silent_aggregator_is_given_up_before_and_after_welcome() {
+    let mut session = AgentSession::start(speaker(), &hello(vec![], now_at(1)), now_at(1));
+    let due = session.deadline().expect("a greeting has an end");
+    session.on_deadline(Vitals::default(), Now { mono: due, ..now_at(1) });
+    assert!(session.is_closed());
+    assert_eq!(session.deadline(), None);
+}
+
+#[test]
+fn goodbye_ends_both_sides() {
+    let (mut session, _) = open();
+    session.goodbye(GoodbyeReason::Stopping, now_at(3));
+    let mut agent = AgentSession::start(speaker(), &hello(vec![], now_at(1)), now_at(1));
+    while let Some(out) = session.poll_output() {
+        agent.receive(&Frame::from_bytes(&out.bytes).expect("a frame"), now_at(3));
+    }
+    assert!(session.is_closed() && agent.is_closed());
+}
