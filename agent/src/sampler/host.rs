@@ -173,7 +173,7 @@ impl HostSource {
         self.set = Arc::new(columns.finish());
     }
 
-    fn row(&mut self, tick: Tick, wall_ms: i64) -> Row {
+    pub(super) fn row(&mut self, tick: Tick, wall_ms: i64) -> Row {
         let mut values = Vec::with_capacity(self.set.metrics().len());
         values.push(Some(wall_ms.cast_unsigned()));
         for slot in &mut self.slots {

@@ -125,6 +125,19 @@ async fn a_hung_sensor_costs_its_own_values_only() {
 }
 
 #[tokio::test]
+async fn a_late_answer_that_comes_during_another_tick_is_dropped_too() {
+    let mut s = stage(&["hangs"]);
+    s.hands[0].send(push(&[("h", 7)])).expect("a sensor");
+    s.tick(7, 0).await;
+    s.tick(8, 1).await;
+    s.hands[0].send(push(&[("h", 8)])).expect("a sensor");
+    s.source.until_answered().await;
+    let row = s.source.row(Tick(9), 0);
+    assert_eq!(value(&row, "h"), None, "a value of tick 8 is none of tick 9");
+    assert_eq!(value(&row, "node_scrape_collector_success{collector=\"hangs\"}"), Some(0));
+}
+
+#[tokio::test]
 async fn a_sensor_that_hangs_from_the_start_joins_when_it_answers() {
     let mut s = stage(&["hangs", "works"]);
     s.hands[1].send(push(&[("w", 1)])).expect("a sensor");
@@ -237,7 +250,7 @@ async fn until_drained(supervisor: &Supervisor, time: &ManualClock, end: &Draine
         loop {
             let drained = supervisor.drain(Duration::from_secs(1));
             let pass_time = async {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                tokio::task::yield_now().await;
                 time.advance(Duration::from_secs(1));
             };
             if tokio::join!(drained, pass_time).0 == *end {
