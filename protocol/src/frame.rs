@@ -170,6 +170,11 @@ impl Header {
         self.tlvs_len + self.payload_len
     }
 
+    /// The correlation id.
+    pub fn correlation(&self) -> u64 {
+        self.correlation
+    }
+
     /// What the frame carries.
     pub fn kind(&self) -> MessageType {
         self.kind

@@ -9,6 +9,7 @@ pub mod frame;
 pub mod ids;
 pub mod message;
 pub mod metric;
+pub mod reader;
 pub mod session;
 pub mod tick_set;
 pub mod tlv;

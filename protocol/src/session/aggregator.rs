@@ -11,6 +11,7 @@ use crate::message::{
     MAX_TEXT_LEN, Message, NeedMetricSet, PROTOCOL_VERSION, Refusal, Rejected, Settings, Welcome,
 };
 use crate::metric::{MetricSet, SetId};
+use crate::reader::ReadFault;
 use crate::tlv::{Classification, Compartments};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -120,15 +121,30 @@ impl AggregatorSession {
         checked.map_err(|code| self.fault(code, now))
     }
 
-    /// Takes note of bytes that were no frame at all.
-    pub fn fault(&mut self, code: ErrorCode, now: Now) -> Fault {
+    /// Judges bytes that were no sound frame. A batch that can be named is rejected and its stream goes on.
+    pub fn receive_fault(&mut self, fault: ReadFault, now: Now) -> Result<Incoming, Fault> {
+        match fault.batch {
+            Some(sequence) if matches!(self.state, State::Open { .. }) && !self.strike(now) => {
+                Ok(self.poison(sequence, fault.code, now))
+            }
+            _ => Err(self.fault(fault.code, now)),
+        }
+    }
+
+    /// Counts a faulty frame; true when there were too many.
+    fn strike(&mut self, now: Now) -> bool {
         while self.strikes.front().is_some_and(|at| *at + STRIKE_PERIOD < now.mono) {
             self.strikes.pop_front();
         }
         self.strikes.push_back(now.mono);
+        self.strikes.len() >= MAX_STRIKES
+    }
+
+    fn fault(&mut self, code: ErrorCode, now: Now) -> Fault {
+        let too_many = self.strike(now);
         // Before HELLO there is nothing to lose, and a kinetic attempt ends the session whoever makes it.
         let fatal = matches!(code, ErrorCode::KineticRefused) || self.state == State::Expecting;
-        let disconnect = fatal || self.strikes.len() >= MAX_STRIKES;
+        let disconnect = fatal || too_many;
         self.say(&Refusal { code: code.number(), detail: clip(code.remedy()) }, now);
         if disconnect {
             self.state = State::Closed;
@@ -207,6 +223,14 @@ impl AggregatorSession {
         Ok(hello)
     }
 
+    fn poison(&mut self, sequence: u64, code: ErrorCode, now: Now) -> Incoming {
+        let rejected = Rejected { first: Tick(sequence), code: code.number() };
+        if let State::Open { boot } = self.state {
+            self.reject(boot, rejected, now);
+        }
+        Incoming::Poison(rejected)
+    }
+
     fn telemetry(&mut self, frame: Frame, now: Now) -> Incoming {
         match decode_header(&frame.payload) {
             Ok(header) => {
@@ -215,13 +239,7 @@ impl AggregatorSession {
                 Incoming::Telemetry(Telemetry { header, classification, bytes: frame.payload, framing })
             }
             // The stream is sound, only this batch is not: it is set aside by name and what is behind it flows.
-            Err(_) => {
-                let rejected = Rejected { first: Tick(frame.correlation), code: ErrorCode::BatchMalformed.number() };
-                if let State::Open { boot } = self.state {
-                    self.reject(boot, rejected, now);
-                }
-                Incoming::Poison(rejected)
-            }
+            Err(_) => self.poison(frame.correlation, ErrorCode::BatchMalformed, now),
         }
     }
 

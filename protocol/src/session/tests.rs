@@ -11,6 +11,7 @@ use crate::message::{
     Accounted, BootAccount, GapReason, GapRecord, GoodbyeReason, Hello, HostTimes, MAX_GAPS, MAX_RANGES, Settings,
 };
 use crate::metric::{Kind, Metric, MetricSet, Repr, Scale, SetId};
+use crate::reader::ReadFault;
 use crate::tick_set::TickSet;
 use crate::tlv::{Classification, Compartments};
 use proptest::prelude::*;
@@ -419,14 +420,17 @@ fn a_frame_counts_once_and_a_refused_one_does_not_count() {
 #[test]
 fn a_hundred_faults_in_a_minute_end_the_connection() {
     let (mut session, _) = open();
+    let lost = ReadFault { code: ErrorCode::BadCrc, batch: Some(5) };
     for i in 0..99 {
-        assert!(!session.fault(ErrorCode::BadCrc, now_at(10)).disconnect, "{i}");
+        assert!(matches!(session.receive_fault(lost, now_at(10)), Ok(Incoming::Poison(_))), "{i}");
     }
-    assert!(!session.fault(ErrorCode::BadCrc, now_at(100)).disconnect, "a minute later the others are forgotten");
+    let later = session.receive_fault(lost, now_at(100));
+    assert!(later.is_ok(), "a minute later the others are forgotten");
     for _ in 0..98 {
-        session.fault(ErrorCode::BadCrc, now_at(100));
+        assert!(session.receive_fault(lost, now_at(100)).is_ok());
     }
-    assert!(session.fault(ErrorCode::BadCrc, now_at(100)).disconnect);
+    let last = session.receive_fault(lost, now_at(100));
+    assert_eq!(last, Err(Fault { code: ErrorCode::BadCrc, disconnect: true }));
 }
 
 #[test]
