@@ -6,6 +6,7 @@ use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::{BootId, HostName, Tick};
 use dsmil_protocol::message::Heartbeat;
 use dsmil_protocol::metric::MetricSet;
+use dsmil_protocol::tlv::Classification;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -74,6 +75,8 @@ pub struct Latest {
     pub set: Arc<MetricSet>,
     /// The boot.
     pub boot: BootId,
+    /// What the values are classified as: readers below it do not see them.
+    pub classification: Classification,
     /// The tick.
     pub tick: Tick,
     /// When it was, corrected, milliseconds since 1970.

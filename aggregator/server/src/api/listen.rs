@@ -1,0 +1,224 @@
+//! Connections: who gets one, their TLS, and how long they may dawdle.
+//!
+//! Each connection is a task of its own from its first byte, so a slow handshake holds up nobody. Everything that a
+//! stranger can make us wait for or hold has a limit; most strangers never get to a request.
+
+use super::{ApiContext, Dropped, routes};
+use crate::api::stats::Place;
+use axum::Router;
+use dsmil_crypto::https::{HttpsServer, negotiated};
+use dsmil_crypto::refusal::{Refusal, tls_refusal_reason};
+use dsmil_runtime::clock::Clock;
+use dsmil_runtime::supervise::{OnFailure, Stop, Supervisor};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, rustls};
+
+/// Connections in all: a TLS session and its buffers are some 50 KB, so 50 MB.
+pub const MAX_CONNECTIONS: usize = 1024;
+/// Connections of one address, so that one client cannot shut out the others. A browser opens six; a Prometheus without
+/// HTTP/2 one for each host that it scrapes at the same moment.
+pub const MAX_CONNECTIONS_PER_ADDRESS: usize = 256;
+/// From the first byte to the end of the handshake; ten times what a bad radio link takes.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// HTTP/1: from the end of one request to the end of the next one's headers. Idle connections are closed by it too.
+const HEADER_DEADLINE: Duration = Duration::from_secs(75);
+/// HTTP/1: bytes of a request's line and headers. A PromQL query in a URL is a few hundred; long ones are POSTed.
+const MAX_HEADER_BYTES: usize = 16 << 10;
+/// The same for HTTP/2.
+const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
+/// HTTP/2: requests of one connection at a time; dashboards ask for some dozen panels at once.
+const MAX_STREAMS: u32 = 64;
+/// HTTP/2: an idle peer is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// And has this long to answer.
+const PING_DEADLINE: Duration = Duration::from_secs(10);
+/// A peer that takes no byte for this long is gone or means harm: an answer of many megabytes waits in memory for it.
+const WRITE_DEADLINE_MS: u32 = 30_000;
+/// When the program stops, requests in work have this long.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+/// After `accept` failed (out of files, for one), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The first byte of a TLS record that carries a handshake (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
+
+/// Answers on `listener` until the program stops. A failure of a connection is noted and ends that connection alone.
+pub fn serve(listener: TcpListener, https: HttpsServer, context: ApiContext, supervisor: &Supervisor) {
+    let server = Arc::new(Server {
+        router: routes::router(context.clone()),
+        https,
+        context,
+        supervisor: supervisor.clone(),
+        stop: supervisor.stop(),
+    });
+    supervisor.spawn("https", OnFailure::Stop, async move {
+        server.accept(listener).await;
+        Ok::<(), std::convert::Infallible>(())
+    });
+}
+
+struct Server {
+    router: Router,
+    https: HttpsServer,
+    context: ApiContext,
+    supervisor: Supervisor,
+    stop: Stop,
+}
+
+/// Why a connection ended before its time.
+#[derive(Debug, thiserror::Error)]
+enum ConnectionError {
+    #[error("the TLS handshake failed")]
+    Handshake(#[source] std::io::Error),
+    #[error("the handshake was not finished in time")]
+    Silent,
+    #[error("the client spoke HTTP without TLS")]
+    PlainHttp,
+}
+
+impl Server {
+    async fn accept(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.stop.requested() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.admit(stream, peer),
+                Err(error) => {
+                    tracing::warn!(%error, "no connection could be accepted on HTTPS; look at the limit of open files");
+                    self.context.clock.sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Gives the connection a task of its own, if there is a place for it.
+    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let stats = &self.context.stats;
+        let place = match stats.enter(peer.ip().to_canonical()) {
+            Ok(place) => place,
+            Err(why) => return stats.dropped(why),
+        };
+        let server = Arc::clone(self);
+        self.supervisor.spawn("https-connection", OnFailure::Note, async move {
+            // What strangers do wrong is counted: a line each would let them fill a disk.
+            match server.connection(stream, peer, place).await {
+                Ok(()) => {}
+                Err(ConnectionError::Silent) => server.context.stats.dropped(Dropped::Silent),
+                Err(ConnectionError::PlainHttp) => server.context.stats.dropped(Dropped::PlainHttp),
+                Err(ConnectionError::Handshake(error)) => {
+                    server.context.stats.dropped(Dropped::Handshake);
+                    server.context.telemetry.refusal(refusal_of(&error));
+                }
+            }
+            Ok::<(), std::convert::Infallible>(())
+        });
+    }
+
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, mut place: Place) -> Result<(), ConnectionError> {
+        // Neither is worth a connection: without them it is slower, or held longer by a dead peer.
+        let _ = stream.set_nodelay(true);
+        let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, WRITE_DEADLINE_MS);
+        let tls = tokio::select! {
+            tls = self.handshake(stream, peer.ip().to_canonical()) => tls?,
+            () = self.context.clock.sleep(HANDSHAKE_DEADLINE) => return Err(ConnectionError::Silent),
+            () = self.stop.requested() => return Ok(()),
+        };
+        if negotiated(tls.get_ref().1).is_some_and(|session| session.classical) {
+            place.is_classical();
+        }
+        self.requests(tls).await;
+        Ok(())
+    }
+
+    async fn handshake(&self, stream: TcpStream, peer: IpAddr) -> Result<TlsStream<TcpStream>, ConnectionError> {
+        let mut first = [0];
+        let seen = stream.peek(&mut first).await.map_err(ConnectionError::Handshake)?;
+        if seen == 1 && first[0] != TLS_HANDSHAKE && first[0].is_ascii_uppercase() {
+            return Err(answer_plain_http(stream).await);
+        }
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+        let start = hello.await.map_err(ConnectionError::Handshake)?;
+        let config = self.https.choose(&start.client_hello(), self.may_be_classical(peer));
+        start.into_stream(config).await.map_err(ConnectionError::Handshake)
+    }
+
+    fn may_be_classical(&self, peer: IpAddr) -> bool {
+        peer.is_loopback() || self.context.classical_from.iter().any(|network| network.contains(&peer))
+    }
+
+    async fn requests(&self, tls: TlsStream<TcpStream>) {
+        let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+        let builder = builder(&self.supervisor, is_http2);
+        let service = TowerToHyperService::new(self.router.clone());
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(tls), service));
+        tokio::select! {
+            // A broken connection is its peer's affair.
+            _ = connection.as_mut() => return,
+            () = self.stop.requested() => connection.as_mut().graceful_shutdown(),
+        }
+        let clock: &Clock = &self.context.clock;
+        tokio::select! {
+            _ = connection => {}
+            () = clock.sleep(STOP_GRACE) => {}
+        }
+    }
+}
+
+/// A client that forgot the `s` is told so; a TLS alert would be noise to it.
+async fn answer_plain_http(mut stream: TcpStream) -> ConnectionError {
+    let text = "This port speaks HTTPS. Ask again with https:// in place of http://.\n";
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
+        text.len()
+    );
+    // Whoever is gone before the answer needs none.
+    let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.shutdown().await;
+    ConnectionError::PlainHttp
+}
+
+fn refusal_of(error: &std::io::Error) -> Refusal {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(error) => tls_refusal_reason(error),
+        None => Refusal::Lost,
+    }
+}
+
+/// The protocol is the one that TLS agreed on: guessing it from the first bytes would be one more thing to wait for.
+fn builder(supervisor: &Supervisor, is_http2: bool) -> auto::Builder<SupervisedExecutor> {
+    let mut builder = auto::Builder::new(SupervisedExecutor(supervisor.clone()));
+    if is_http2 {
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_LIST_BYTES)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_DEADLINE);
+        return builder.http2_only();
+    }
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE).max_buf_size(MAX_HEADER_BYTES);
+    builder.http1_only()
+}
+
+/// Starts hyper's own tasks (an HTTP/2 request each) under supervision like all others.
+#[derive(Clone, Debug)]
+struct SupervisedExecutor(Supervisor);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for SupervisedExecutor {
+    fn execute(&self, task: F) {
+        self.0.spawn("https-request", OnFailure::Note, async move {
+            task.await;
+            Ok::<(), std::convert::Infallible>(())
+        });
+    }
+}

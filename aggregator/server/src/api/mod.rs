@@ -1,0 +1,71 @@
+//! The centre's HTTPS side: what is known of the fleet, for people, scripts, Prometheus and Grafana.
+//!
+//! Reading order: [`ApiContext`] (what it answers from), `listen` (connections and TLS), `routes` (what there is),
+//! `access` (who may), `problem` (how it says no), then one file a subject.
+
+mod listen;
+mod routes;
+mod stats;
+
+pub use listen::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, serve};
+pub use stats::{ApiStats, Dropped};
+
+use crate::fleet::FleetHandle;
+use crate::live::Live;
+use crate::telemetry::Telemetry;
+use dsmil_crypto::token::TokenHash;
+use dsmil_protocol::ids::TenantId;
+use dsmil_protocol::tlv::Classification;
+use dsmil_runtime::clock::Clock;
+use dsmil_store::Store;
+use ipnet::IpNet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// What the API answers from. Clones are handles to the same.
+#[derive(Clone, Debug)]
+pub struct ApiContext {
+    /// The tenant of this aggregator.
+    pub tenant: TenantId,
+    /// What was kept.
+    pub store: Store,
+    /// What is known of every host right now.
+    pub live: Live,
+    /// Which hosts there are.
+    pub fleet: FleetHandle,
+    /// The aggregator's own counters.
+    pub telemetry: Telemetry,
+    /// Who may ask.
+    pub tokens: Tokens,
+    /// The time.
+    pub clock: Clock,
+    /// What the holder of a token may see: data of this classification and below.
+    pub clearance: Classification,
+    /// When this program started, milliseconds since 1970.
+    pub started_ms: i64,
+    /// Networks, besides loopback, from which a client without a post-quantum key exchange is let in.
+    pub classical_from: Arc<[IpNet]>,
+    /// Counts of the API itself; [`ApiStats::default`] at the start.
+    pub stats: ApiStats,
+}
+
+/// The hashes of the tokens that are good; clones are handles to the same.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens(Arc<RwLock<Arc<[TokenHash]>>>);
+
+impl Tokens {
+    /// Starts with `hashes`.
+    pub fn new(hashes: Vec<TokenHash>) -> Self {
+        Self(Arc::new(RwLock::new(hashes.into())))
+    }
+
+    /// Replaces them: a token that is not among them is no good from now on.
+    pub fn set(&self, hashes: Vec<TokenHash>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = hashes.into();
+    }
+
+    /// Whether `presented` is one of the tokens. Every hash is compared, each in constant time.
+    pub fn matches(&self, presented: &str) -> bool {
+        let hashes = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        hashes.iter().fold(false, |found, hash| found | hash.matches(presented))
+    }
+}
