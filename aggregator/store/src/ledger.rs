@@ -202,6 +202,21 @@ impl BootLedger {
         }
     }
 
+    /// The journal turned out to hold exactly `held`: stored ticks beyond it wait again, and are asked for again; ticks
+    /// in it that the ledger did not know are stored. Returns how many wait again.
+    pub(crate) fn rebuild_stored(&mut self, held: &TickSet) -> u64 {
+        let claimed: Vec<_> = self.segments().filter(|s| s.fate == Fate::Stored).map(|s| s.range).collect();
+        let mut lost = 0;
+        for missing in claimed.into_iter().flat_map(|claim| held.missing(claim)) {
+            lost += missing.len();
+            self.mark_waiting(missing);
+        }
+        for range in held.iter() {
+            self.put(range, Fate::Stored);
+        }
+        lost
+    }
+
     /// A batch came again: `ticks` of it were stored under another batch's identity.
     pub fn count_overlap(&mut self, ticks: u64) {
         self.overlapped = self.overlapped.saturating_add(ticks);
@@ -225,6 +240,12 @@ impl BootLedger {
     /// Ticks that came again under their own batch's identity.
     pub fn resent(&self) -> u64 {
         self.resent
+    }
+
+    /// Whether every one of `ticks` is stored (or was, until it expired).
+    pub fn covers(&self, ticks: &[TickRange]) -> bool {
+        let held = |range: &TickRange| self.pieces(*range).filter(|s| s.fate.is_stored()).map(|s| s.range.len()).sum();
+        ticks.iter().all(|range| range.len() == held(range))
     }
 
     /// How many segments there are; [`MAX_SEGMENTS`] is for the caller to keep.
@@ -267,6 +288,11 @@ impl BootLedger {
         }
         totals.waiting = self.waiting().iter().map(|r| r.len()).sum();
         totals
+    }
+
+    /// Everything must be written down: it goes to a database that has none of it.
+    pub(crate) fn touch_all(&mut self) {
+        self.dirty.extend(self.segments.keys());
     }
 
     /// What must be written down since the last call: each first tick with its segment, or with nothing if it is gone.

@@ -145,6 +145,12 @@ pub enum Refusal {
     /// Another batch with the same first tick and other ticks is stored, and neither contains the other.
     #[error("a batch with the same first tick and other ticks is stored already")]
     Conflict,
+    /// The metric set that names its columns is not stored: ask for it (NEED_METRIC_SET) and append the batch again.
+    #[error("the batch's metric set is not stored yet")]
+    SetUnknown,
+    /// Its host has been through so many boots in the time that is kept that no more ledgers are opened.
+    #[error("the host has too many boots in the time that is kept")]
+    TooManyBoots,
     /// The boot's ledger has so many holes that no more are kept.
     #[error("the ledger of this boot has reached {} segments", crate::ledger::MAX_SEGMENTS)]
     Fragmented,

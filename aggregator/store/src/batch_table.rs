@@ -1,0 +1,438 @@
+//! The tables that hot and warm share: hosts, boots, metric sets and batches.
+//!
+//! Tenant and classification are in every key: a host is one of a tenant, a batch one of a host, boot and classification.
+//! Tables with blobs are rowid tables with a UNIQUE index: WITHOUT ROWID would keep blobs inside the tree's inner pages.
+
+use crate::record::{BatchRecord, Classification, StreamKey, runs};
+use bytes::Bytes;
+use dsmil_protocol::batch::decode_header;
+use dsmil_protocol::ids::{BootId, HostName, TenantId, Tick, TickRange};
+use dsmil_protocol::metric::SetId;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The shared part of both schemas, version 1. The salvager knows rows by the types of these columns: a new table or
+/// column needs a look at `salvage`.
+pub(crate) const SCHEMA: &str = "
+CREATE TABLE host(id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL, max_span_ms INTEGER NOT NULL);
+CREATE UNIQUE INDEX host_name ON host(tenant, name);
+CREATE TABLE boot(id INTEGER PRIMARY KEY, host INTEGER NOT NULL, boot BLOB NOT NULL);
+CREATE UNIQUE INDEX boot_name ON boot(host, boot);
+CREATE TABLE metric_set(id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, hash BLOB NOT NULL, content BLOB);
+CREATE UNIQUE INDEX metric_set_name ON metric_set(tenant, hash);
+CREATE TABLE batch(
+  id INTEGER PRIMARY KEY,
+  host INTEGER NOT NULL,
+  boot INTEGER NOT NULL,
+  classification INTEGER NOT NULL,
+  first_tick INTEGER NOT NULL,
+  last_tick INTEGER NOT NULL,
+  ticks INTEGER NOT NULL,
+  start_ms INTEGER NOT NULL,
+  end_ms INTEGER NOT NULL,
+  metric_set INTEGER NOT NULL,
+  crc32c INTEGER NOT NULL,
+  blob BLOB NOT NULL);
+CREATE UNIQUE INDEX batch_identity ON batch(host, boot, classification, first_tick);
+CREATE INDEX batch_time ON batch(host, start_ms);
+";
+
+/// The checksum stored with a batch: over its key by value and its bytes, so that a flipped bit anywhere in the row, or
+/// in the host or boot it points to, is seen.
+pub(crate) fn checksum(key: &StreamKey, range: TickRange, start_ms: i64, set: SetId, blob: &[u8]) -> u32 {
+    let mut crc = crc32c::crc32c(key.tenant.as_str().as_bytes());
+    // A name holds no zero byte, so tenant and host cannot run into each other.
+    crc = crc32c::crc32c_append(crc, &[0]);
+    crc = crc32c::crc32c_append(crc, key.host.as_str().as_bytes());
+    crc = crc32c::crc32c_append(crc, &[0, key.classification.0]);
+    crc = crc32c::crc32c_append(crc, &key.boot.0);
+    crc = crc32c::crc32c_append(crc, &range.first.0.to_be_bytes());
+    crc = crc32c::crc32c_append(crc, &range.last.0.to_be_bytes());
+    crc = crc32c::crc32c_append(crc, &start_ms.to_be_bytes());
+    crc = crc32c::crc32c_append(crc, &set.0);
+    crc32c::crc32c_append(crc, blob)
+}
+
+/// Where a stream's rows are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamRow {
+    pub(crate) host: i64,
+    pub(crate) boot: i64,
+    pub(crate) classification: Classification,
+}
+
+/// The numbers of names, remembered; a miss asks the database. Forgotten when a transaction fails, because it may have
+/// made some.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    hosts: HashMap<(TenantId, HostName), (i64, i64)>,
+    boots: HashMap<(i64, BootId), i64>,
+    sets: HashMap<(TenantId, SetId), i64>,
+}
+
+/// Names kept in memory at most, of each kind; beyond it the memory starts over and the database is asked again.
+const CATALOG_ENTRIES: usize = 200_000;
+
+impl Catalog {
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The rows of a stream's host and boot, made if need be.
+    pub(crate) fn stream(&mut self, db: &Connection, key: &StreamKey) -> Result<StreamRow, rusqlite::Error> {
+        let (host, _) = self.host(db, key)?;
+        let boot = match self.boots.get(&(host, key.boot)) {
+            Some(id) => *id,
+            None => {
+                let id = intern(
+                    db,
+                    "SELECT id FROM boot WHERE host = ?1 AND boot = ?2",
+                    "INSERT INTO boot(host, boot) VALUES (?1, ?2)",
+                    params![host, key.boot.0],
+                )?;
+                remember(&mut self.boots, (host, key.boot), id);
+                id
+            }
+        };
+        Ok(StreamRow { host, boot, classification: key.classification })
+    }
+
+    fn host(&mut self, db: &Connection, key: &StreamKey) -> Result<(i64, i64), rusqlite::Error> {
+        let name = (key.tenant.clone(), key.host.clone());
+        if let Some(known) = self.hosts.get(&name) {
+            return Ok(*known);
+        }
+        let id = intern(
+            db,
+            "SELECT id FROM host WHERE tenant = ?1 AND name = ?2",
+            "INSERT INTO host(tenant, name, max_span_ms) VALUES (?1, ?2, 0)",
+            params![key.tenant.as_str(), key.host.as_str()],
+        )?;
+        let span: i64 = db.query_row("SELECT max_span_ms FROM host WHERE id = ?1", [id], |row| row.get(0))?;
+        remember(&mut self.hosts, name, (id, span));
+        Ok((id, span))
+    }
+
+    /// Widens a host's longest batch: a reader looks so far back for batches that reach into its time.
+    pub(crate) fn widen(&mut self, db: &Connection, key: &StreamKey, span_ms: i64) -> Result<(), rusqlite::Error> {
+        let (id, known) = self.host(db, key)?;
+        if span_ms > known {
+            db.prepare_cached("UPDATE host SET max_span_ms = ?2 WHERE id = ?1")?.execute(params![id, span_ms])?;
+            self.hosts.insert((key.tenant.clone(), key.host.clone()), (id, span_ms));
+        }
+        Ok(())
+    }
+
+    /// The row of a metric set whose content is stored.
+    pub(crate) fn described_set(
+        &mut self,
+        db: &Connection,
+        tenant: &TenantId,
+        set: SetId,
+    ) -> Result<Option<i64>, rusqlite::Error> {
+        let name = (tenant.clone(), set);
+        if let Some(id) = self.sets.get(&name) {
+            return Ok(Some(*id));
+        }
+        let mut select =
+            db.prepare_cached("SELECT id FROM metric_set WHERE tenant = ?1 AND hash = ?2 AND content IS NOT NULL")?;
+        let id = select.query_row(params![tenant.as_str(), set.0], |row| row.get(0)).optional()?;
+        if let Some(id) = id {
+            remember(&mut self.sets, name, id);
+        }
+        Ok(id)
+    }
+
+    /// The row of a metric set by name only, remembered: for a database that keeps no contents.
+    pub(crate) fn cached_set(
+        &mut self,
+        db: &Connection,
+        tenant: &TenantId,
+        set: SetId,
+    ) -> Result<i64, rusqlite::Error> {
+        let name = (tenant.clone(), set);
+        if let Some(id) = self.sets.get(&name) {
+            return Ok(*id);
+        }
+        let id = self.named_set(db, tenant, set)?;
+        remember(&mut self.sets, name, id);
+        Ok(id)
+    }
+
+    /// The row of a metric set, made without content if need be: hot keeps none, and a salvaged batch may have lost its.
+    pub(crate) fn named_set(&mut self, db: &Connection, tenant: &TenantId, set: SetId) -> Result<i64, rusqlite::Error> {
+        intern(
+            db,
+            "SELECT id FROM metric_set WHERE tenant = ?1 AND hash = ?2",
+            "INSERT INTO metric_set(tenant, hash) VALUES (?1, ?2)",
+            params![tenant.as_str(), set.0],
+        )
+    }
+}
+
+fn remember<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>, key: K, value: V) {
+    if map.len() >= CATALOG_ENTRIES {
+        map.clear();
+    }
+    map.insert(key, value);
+}
+
+fn intern(db: &Connection, select: &str, insert: &str, name: &[&dyn rusqlite::ToSql]) -> Result<i64, rusqlite::Error> {
+    if let Some(id) = db.prepare_cached(select)?.query_row(name, |row| row.get(0)).optional()? {
+        return Ok(id);
+    }
+    db.prepare_cached(insert)?.execute(name)?;
+    Ok(db.last_insert_rowid())
+}
+
+/// What is stored under a batch's identity.
+#[derive(Debug)]
+pub(crate) struct Existing {
+    pub(crate) id: i64,
+    pub(crate) range: TickRange,
+    pub(crate) ticks: u64,
+}
+
+/// Looks up a batch by its identity.
+pub(crate) fn find(db: &Connection, row: StreamRow, first: Tick) -> Result<Option<Existing>, rusqlite::Error> {
+    db.prepare_cached(
+        "SELECT id, first_tick, last_tick, ticks FROM batch
+         WHERE host = ?1 AND boot = ?2 AND classification = ?3 AND first_tick = ?4",
+    )?
+    .query_row(params![row.host, row.boot, row.classification.0, sql(first)], |r| {
+        Ok(Existing { id: r.get(0)?, range: range_at(r, 1)?, ticks: r.get(3)? })
+    })
+    .optional()
+}
+
+/// Writes a batch; a longer one takes the place of a shorter one with the same first tick. Says whether it was written.
+pub(crate) fn insert(db: &Connection, row: StreamRow, set: i64, batch: &BatchRecord) -> Result<bool, rusqlite::Error> {
+    let range = batch.range();
+    let ticks: u64 = batch.ticks.iter().map(|r| r.len()).sum();
+    let crc = checksum(&batch.key, range, batch.start_ms, batch.set, &batch.blob);
+    let written = db
+        .prepare_cached(
+            "INSERT INTO batch(host, boot, classification, first_tick, last_tick, ticks, start_ms, end_ms, metric_set, crc32c, blob)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+             ON CONFLICT(host, boot, classification, first_tick) DO UPDATE SET last_tick = excluded.last_tick,
+               ticks = excluded.ticks, start_ms = excluded.start_ms, end_ms = excluded.end_ms,
+               metric_set = excluded.metric_set, crc32c = excluded.crc32c, blob = excluded.blob
+             WHERE excluded.ticks > batch.ticks",
+        )?
+        .execute(params![
+            row.host,
+            row.boot,
+            row.classification.0,
+            sql(range.first),
+            sql(range.last),
+            ticks,
+            batch.start_ms,
+            batch.end_ms(),
+            set,
+            crc,
+            &batch.blob[..],
+        ])?;
+    Ok(written > 0)
+}
+
+/// A batch as it lies in a table.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredBatch {
+    pub(crate) id: i64,
+    pub(crate) key: Arc<StreamKey>,
+    pub(crate) range: TickRange,
+    pub(crate) start_ms: i64,
+    pub(crate) set: SetId,
+    pub(crate) crc: u32,
+    pub(crate) blob: Bytes,
+}
+
+impl StoredBatch {
+    /// Whether the row is as it was written.
+    pub(crate) fn is_sound(&self) -> bool {
+        checksum(&self.key, self.range, self.start_ms, self.set, &self.blob) == self.crc
+    }
+
+    /// The ticks it holds; of an unreadable header, the whole range.
+    pub(crate) fn ticks(&self) -> Vec<TickRange> {
+        decode_header(&self.blob).map_or_else(|_| vec![self.range], |header| runs(&header))
+    }
+}
+
+/// Which batches to page through, of one host, in the order of their start.
+#[derive(Clone, Debug)]
+pub(crate) struct PageQuery {
+    pub(crate) tenant: TenantId,
+    pub(crate) host: HostName,
+    pub(crate) clearance: Classification,
+    /// Batches that end at or after this time …
+    pub(crate) from_ms: i64,
+    /// … start within these …
+    pub(crate) start_from_ms: i64,
+    pub(crate) start_to_ms: i64,
+    /// … and come after this one in (start, row).
+    pub(crate) after: Option<(i64, i64)>,
+}
+
+/// Some batches, and whether there are no more.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) batches: Vec<StoredBatch>,
+    pub(crate) last: bool,
+}
+
+/// Batches in one page: they are decoded at one go, on a thread that others wait for.
+const PAGE_BATCHES: usize = 256;
+/// Bytes of batches in one page, besides its last one: what one query holds in memory.
+const PAGE_BYTES: usize = 4 << 20;
+
+const COLUMNS: &str = "b.id, b.first_tick, b.last_tick, b.start_ms, b.crc32c, b.blob, b.classification, t.boot, s.hash";
+
+/// Reads the next page.
+pub(crate) fn page(db: &Connection, query: &PageQuery) -> Result<Page, rusqlite::Error> {
+    let host = db
+        .prepare_cached("SELECT id, max_span_ms FROM host WHERE tenant = ?1 AND name = ?2")?
+        .query_row(params![query.tenant.as_str(), query.host.as_str()], |r| {
+            Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?))
+        })
+        .optional()?;
+    let mut page = Page { batches: Vec::new(), last: true };
+    let Some((host, span)) = host else { return Ok(page) };
+    let start_from = query.start_from_ms.max(query.from_ms.saturating_sub(span));
+    let (after_ms, after_id) = query.after.unwrap_or((i64::MIN, i64::MIN));
+    let sql = format!(
+        "SELECT {COLUMNS} FROM batch b JOIN boot t ON t.id = b.boot JOIN metric_set s ON s.id = b.metric_set
+         WHERE b.host = ?1 AND b.start_ms >= ?2 AND b.start_ms <= ?3 AND (b.start_ms, b.id) > (?4, ?5)
+           AND b.end_ms >= ?6 AND b.classification <= ?7
+         ORDER BY b.start_ms, b.id"
+    );
+    let mut select = db.prepare_cached(&sql)?;
+    let mut rows = select.query(params![
+        host,
+        start_from.max(after_ms),
+        query.start_to_ms,
+        after_ms,
+        after_id,
+        query.from_ms,
+        query.clearance.0
+    ])?;
+    let mut bytes = 0;
+    while let Some(row) = rows.next()? {
+        if page.batches.len() >= PAGE_BATCHES || bytes >= PAGE_BYTES {
+            page.last = false;
+            break;
+        }
+        let batch = stored(row, &query.tenant, &query.host)?;
+        bytes += batch.blob.len();
+        page.batches.push(batch);
+    }
+    Ok(page)
+}
+
+/// One batch by its row, with the names it belongs to.
+pub(crate) fn by_id(db: &Connection, id: i64) -> Result<Option<StoredBatch>, rusqlite::Error> {
+    let sql = format!(
+        "SELECT {COLUMNS}, h.tenant, h.name FROM batch b JOIN boot t ON t.id = b.boot
+         JOIN metric_set s ON s.id = b.metric_set JOIN host h ON h.id = b.host WHERE b.id = ?1"
+    );
+    let named = |r: &Row<'_>| {
+        let (tenant, host) = (name_at(r, 9, TenantId::new)?, name_at(r, 10, HostName::new)?);
+        stored(r, &tenant, &host)
+    };
+    db.prepare_cached(&sql)?.query_row([id], named).optional()
+}
+
+/// The newest start of a batch, by host.
+pub(crate) fn newest_starts(db: &Connection) -> Result<Vec<(TenantId, HostName, i64)>, rusqlite::Error> {
+    let mut select = db.prepare(
+        "SELECT tenant, name, (SELECT max(start_ms) FROM batch WHERE host = host.id) AS newest
+         FROM host WHERE newest IS NOT NULL",
+    )?;
+    let read = |row: &Row<'_>| Ok((name_at(row, 0, TenantId::new)?, name_at(row, 1, HostName::new)?, row.get(2)?));
+    select.query_map([], read)?.collect()
+}
+
+/// Every tick of a stream that a batch in the table holds.
+pub(crate) fn stored_ticks(
+    db: &Connection,
+    row: StreamRow,
+) -> Result<dsmil_protocol::tick_set::TickSet, rusqlite::Error> {
+    let mut select = db.prepare_cached(
+        "SELECT id, first_tick, last_tick, ticks FROM batch WHERE host = ?1 AND boot = ?2 AND classification = ?3",
+    )?;
+    let mut rows = select.query(params![row.host, row.boot, row.classification.0])?;
+    let mut set = dsmil_protocol::tick_set::TickSet::new();
+    while let Some(r) = rows.next()? {
+        let (range, ticks) = (range_at(r, 1)?, r.get::<_, u64>(3)?);
+        if range.len() == ticks {
+            set.insert(range);
+        } else if let Some(batch) = by_id(db, r.get(0)?)? {
+            // Ticks are missing inside it: which ones, only its own header says.
+            for run in batch.ticks() {
+                set.insert(run);
+            }
+        }
+    }
+    Ok(set)
+}
+
+fn stored(row: &Row<'_>, tenant: &TenantId, host: &HostName) -> Result<StoredBatch, rusqlite::Error> {
+    let key = StreamKey {
+        tenant: tenant.clone(),
+        host: host.clone(),
+        boot: BootId(row.get(7)?),
+        classification: Classification(row.get(6)?),
+    };
+    Ok(StoredBatch {
+        id: row.get(0)?,
+        key: Arc::new(key),
+        range: range_at(row, 1)?,
+        start_ms: row.get(3)?,
+        set: SetId(row.get(8)?),
+        crc: row.get(4)?,
+        blob: Bytes::from(row.get::<_, Vec<u8>>(5)?),
+    })
+}
+
+/// A range in two neighbouring columns; one that runs backwards is damage.
+pub(crate) fn range_at(row: &Row<'_>, column: usize) -> Result<TickRange, rusqlite::Error> {
+    let (first, last): (u64, u64) = (row.get(column)?, row.get(column + 1)?);
+    TickRange::new(Tick(first), Tick(last))
+        .ok_or(rusqlite::Error::IntegralValueOutOfRange(column + 1, last.cast_signed()))
+}
+
+/// A name in a column; one that no name type takes is damage.
+pub(crate) fn name_at<N, E>(
+    row: &Row<'_>,
+    column: usize,
+    make: impl Fn(String) -> Result<N, E>,
+) -> Result<N, rusqlite::Error>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let text: String = row.get(column)?;
+    make(text).map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(e)))
+}
+
+/// A tick as SQLite holds it.
+pub(crate) fn sql(tick: Tick) -> i64 {
+    i64::try_from(tick.0).unwrap_or(i64::MAX)
+}
+
+/// Whose batch a row is, and its ticks, without its bytes.
+pub(crate) fn key_of(db: &Connection, id: i64) -> Result<(StreamKey, TickRange), rusqlite::Error> {
+    db.prepare_cached(
+        "SELECT b.first_tick, b.last_tick, b.classification, t.boot, h.tenant, h.name
+         FROM batch b JOIN boot t ON t.id = b.boot JOIN host h ON h.id = b.host WHERE b.id = ?1",
+    )?
+    .query_row([id], |row| {
+        let key = StreamKey {
+            tenant: name_at(row, 4, TenantId::new)?,
+            host: name_at(row, 5, HostName::new)?,
+            boot: BootId(row.get(3)?),
+            classification: Classification(row.get(2)?),
+        };
+        Ok((key, range_at(row, 0)?))
+    })
+}
