@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`spiffe`], [`identity`], [`issue`], [`policy`], [`refusal`], [`https`], [`token`].
 
-mod files;
+pub mod files;
 pub mod https;
 pub mod identity;
 pub mod issue;

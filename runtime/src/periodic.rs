@@ -8,7 +8,13 @@ use tokio::sync::Notify;
 /// Runs `work` every `interval`, at once when `wake` is notified, and until `stop`.
 ///
 /// The work takes no argument and reads what it needs, so a lost wake-up costs one interval and never an update.
-pub async fn run<F: AsyncFnMut()>(clock: &Clock, stop: &Stop, interval: Duration, wake: &Notify, mut work: F) {
+pub async fn run<W: Future<Output = ()>>(
+    clock: &Clock,
+    stop: &Stop,
+    interval: Duration,
+    wake: &Notify,
+    mut work: impl FnMut() -> W,
+) {
     loop {
         work().await;
         tokio::select! {
@@ -30,7 +36,7 @@ mod tests {
         let (clock, hand) = Clock::manual();
         let supervisor = Supervisor::new(clock.clone());
         let (stop, wake, runs, ran) = (supervisor.stop(), Notify::new(), AtomicU32::new(0), Notify::new());
-        let worker = run(&clock, &stop, Duration::from_secs(10), &wake, async || {
+        let worker = run(&clock, &stop, Duration::from_secs(10), &wake, || async {
             runs.fetch_add(1, Ordering::Relaxed);
             ran.notify_one();
         });

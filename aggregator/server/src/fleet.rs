@@ -6,6 +6,7 @@ use dsmil_protocol::tlv::{Classification, Compartments};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// The shipped example: 104 devices on ten hosts.
 pub const EXAMPLE: &str = include_str!("../fleet/dsmil-104.toml");
@@ -96,6 +97,27 @@ pub struct Host {
 pub struct Fleet {
     hosts: BTreeMap<HostName, Host>,
     devices: BTreeMap<DeviceId, Device>,
+}
+
+/// The fleet as it is now; clones are handles to the same, and a reload is seen by all.
+#[derive(Clone, Debug)]
+pub struct FleetHandle(Arc<RwLock<Arc<Fleet>>>);
+
+impl FleetHandle {
+    /// A handle to `fleet`.
+    pub fn new(fleet: Fleet) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(fleet))))
+    }
+
+    /// The fleet as it is now.
+    pub fn get(&self) -> Arc<Fleet> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes another fleet in its place. Sessions are judged by it from their next HELLO on.
+    pub fn replace(&self, fleet: Fleet) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fleet);
+    }
 }
 
 /// Why a fleet file was refused.

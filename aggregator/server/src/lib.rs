@@ -1,5 +1,12 @@
 //! The centre: takes in what agents send, keeps it, accounts for it, and answers over HTTPS.
 
+pub mod api;
+pub mod check;
+pub mod config;
 pub mod fleet;
+pub mod ingest;
+pub mod init;
 pub mod live;
+pub mod prometheus;
+pub mod run;
 pub mod telemetry;

@@ -1,0 +1,265 @@
+//! aggregator.toml: where the centre keeps things, where it listens, what it asks of agents.
+
+use dsmil_protocol::ids::TenantId;
+use dsmil_protocol::message::Settings;
+use dsmil_protocol::tlv::Classification;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// Bytes of a configuration file.
+const MAX_FILE_LEN: u64 = 1 << 20;
+
+/// The configuration. Relative paths are taken from the folder of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The aggregator's name in its certificate.
+    pub name: String,
+    /// The tenant, fixed at `init`: frames of another one are refused.
+    pub tenant: TenantId,
+    /// The fleet file.
+    #[serde(default = "fleet_file")]
+    pub fleet: PathBuf,
+    /// How much is logged: error, warn, info or debug.
+    #[serde(default = "info")]
+    pub log: String,
+    /// Where it listens.
+    #[serde(default)]
+    pub listen: Listen,
+    /// Certificates and keys.
+    #[serde(default)]
+    pub identity: IdentityFiles,
+    /// The durable journal.
+    #[serde(default)]
+    pub warm: WarmSection,
+    /// The cache on tmpfs.
+    #[serde(default)]
+    pub hot: HotSection,
+    /// The HTTPS API.
+    #[serde(default)]
+    pub api: ApiSection,
+    /// What is asked of agents.
+    #[serde(default)]
+    pub agents: AgentSection,
+}
+
+/// Addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// UDP, for agents.
+    pub quic: SocketAddr,
+    /// TCP, for the API.
+    pub https: SocketAddr,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            quic: (Ipv4Addr::UNSPECIFIED, 8100).into(),
+            // Only this machine, until somebody decides otherwise.
+            https: (Ipv4Addr::LOCALHOST, 8443).into(),
+        }
+    }
+}
+
+/// Files that say who we are and whom we trust.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IdentityFiles {
+    /// The leaf shown to agents.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The fleet's root.
+    pub trust: PathBuf,
+    /// The leaf shown to API clients.
+    pub https_certificate: PathBuf,
+    /// Its key.
+    pub https_key: PathBuf,
+    /// Keys that let agents know this endpoint again after a restart; made at the first start.
+    pub endpoint_keys: PathBuf,
+}
+
+impl Default for IdentityFiles {
+    fn default() -> Self {
+        Self {
+            certificate: "identity/aggregator.pem".into(),
+            key: "identity/aggregator.key".into(),
+            trust: "identity/trust.pem".into(),
+            https_certificate: "identity/https.pem".into(),
+            https_key: "identity/https.key".into(),
+            endpoint_keys: "identity/endpoint.keys".into(),
+        }
+    }
+}
+
+/// The durable journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WarmSection {
+    /// Its file, on a disk.
+    pub journal: PathBuf,
+    /// It takes no more than so many MiB; none: to the disk's end.
+    pub max_mib: Option<u64>,
+    /// Batches older than this are removed.
+    pub retention_days: u32,
+}
+
+impl Default for WarmSection {
+    fn default() -> Self {
+        Self { journal: "warm/journal.sqlite".into(), max_mib: None, retention_days: 7 }
+    }
+}
+
+/// The cache on tmpfs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HotSection {
+    /// Its file, on a tmpfs.
+    pub path: PathBuf,
+    /// It takes no more than so many MiB, the write-ahead log apart; at most half of the tmpfs.
+    pub max_mib: u64,
+}
+
+impl Default for HotSection {
+    fn default() -> Self {
+        Self { path: "/mnt/dsmil-ram/aggregator/hot.sqlite".into(), max_mib: 256 }
+    }
+}
+
+/// The HTTPS API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiSection {
+    /// Hashes of the bearer tokens that are let in, one a line.
+    pub tokens: PathBuf,
+    /// The highest classification that the API shows.
+    pub clearance: Classification,
+    /// Networks (`10.0.0.0/8`) from which clients without a post-quantum key exchange are let in, besides loopback.
+    pub allow_classical_from: Vec<IpNet>,
+}
+
+impl Default for ApiSection {
+    fn default() -> Self {
+        Self { tokens: "api-tokens".into(), clearance: Classification::UNCLASS, allow_classical_from: Vec::new() }
+    }
+}
+
+/// What is asked of agents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentSection {
+    /// Between two heartbeats, milliseconds.
+    pub heartbeat_ms: u32,
+    /// Batches on the way and not acknowledged, for each agent.
+    pub window_batches: u32,
+    /// Cap on the backlog of each agent after an outage, KiB a second.
+    pub backlog_kib_per_second: u32,
+    /// After a restart agents come back spread over so many milliseconds.
+    pub reconnect_window_ms: u32,
+}
+
+impl Default for AgentSection {
+    fn default() -> Self {
+        Self { heartbeat_ms: 2_000, window_batches: 64, backlog_kib_per_second: 1024, reconnect_window_ms: 5_000 }
+    }
+}
+
+impl AgentSection {
+    /// As WELCOME says it.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            heartbeat_ms: self.heartbeat_ms,
+            window_batches: self.window_batches,
+            backlog_bytes_per_second: self.backlog_kib_per_second.saturating_mul(1024),
+            reconnect_window_ms: self.reconnect_window_ms,
+        }
+    }
+}
+
+fn fleet_file() -> PathBuf {
+    "fleet.toml".into()
+}
+
+fn info() -> String {
+    "info".into()
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("{path} cannot be read; `dsmil-aggregator init` makes one, --config names another")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is too large to be a configuration.
+    #[error("{path} has more than {MAX_FILE_LEN} bytes and is no configuration")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is not what it should be.
+    #[error("{path} is not a valid configuration; docs/generated/configuration.md lists every key")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        source: Box<toml::de::Error>,
+    },
+}
+
+impl Config {
+    /// Reads a configuration and makes its paths absolute.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable { path: path.into(), source };
+        if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_LEN {
+            return Err(ConfigError::TooLarge { path: path.into() });
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let mut config: Self = toml::from_str(&text)
+            .map_err(|source| ConfigError::Invalid { path: path.into(), source: Box::new(source) })?;
+        config.resolve(path.parent().unwrap_or(Path::new(".")));
+        Ok(config)
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        let identity = &mut self.identity;
+        for path in [
+            &mut self.fleet,
+            &mut self.warm.journal,
+            &mut self.hot.path,
+            &mut self.api.tokens,
+            &mut identity.certificate,
+            &mut identity.key,
+            &mut identity.trust,
+            &mut identity.https_certificate,
+            &mut identity.https_key,
+            &mut identity.endpoint_keys,
+        ] {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_lines_are_a_configuration_and_a_wrong_key_is_not() {
+        let mut config: Config = toml::from_str("name = \"a1\"\ntenant = \"demo\"").expect("the least there can be");
+        config.resolve(Path::new("/etc/x"));
+        assert_eq!(config.fleet, Path::new("/etc/x/fleet.toml"));
+        assert_eq!(config.hot.path, HotSection::default().path, "an absolute path stays");
+        assert!(config.listen.https.ip().is_loopback());
+        assert!(toml::from_str::<Config>("name = \"a1\"\ntenant = \"demo\"\n[warm]\nretention = 3").is_err());
+        assert!(toml::from_str::<Config>("name = \"a1\"\ntenant = \"de mo\"").is_err());
+    }
+}

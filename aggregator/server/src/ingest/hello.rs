@@ -1,0 +1,70 @@
+//! What a HELLO means for the loss ledger: what the host accounts for, and what can no longer come.
+
+use super::Ingest;
+use dsmil_protocol::ids::{BootId, HostName, TickRange};
+use dsmil_protocol::message::{Accounted, Hello, MAX_RANGES};
+use dsmil_protocol::tlv::Classification;
+use dsmil_store::ledger::LossReason;
+use dsmil_store::record::StreamKey;
+use std::sync::Arc;
+
+/// The stream of one boot of a host.
+pub(super) fn key(ingest: &Ingest, host: &HostName, boot: BootId, classification: Classification) -> Arc<StreamKey> {
+    Arc::new(StreamKey {
+        tenant: ingest.0.tenant.clone(),
+        host: host.clone(),
+        boot,
+        classification: dsmil_store::Classification(classification.level()),
+    })
+}
+
+/// Brings the ledger up to what the host says it holds, and returns what need not be sent again.
+pub(super) async fn account(ingest: &Ingest, hello: &Hello, classification: Classification) -> Vec<Accounted> {
+    let warm = ingest.0.store.warm();
+    for known in warm.streams_of(&ingest.0.tenant, &hello.host) {
+        let held = hello.accounts.iter().find(|account| account.boot == known.boot);
+        let lost = match held {
+            // What the spool held before it starts now is gone with the spool before it.
+            Some(account) => unanswered(ingest, &known, Some(account.ticks), LossReason::SpoolLost),
+            // The running boot, not a tick sampled yet: what is waiting cannot come from an empty spool.
+            None if known.boot == hello.boot => unanswered(ingest, &known, None, LossReason::SpoolLost),
+            // A boot that is over and that the spool does not hold: it went with the host's power.
+            None => unanswered(ingest, &known, None, LossReason::HostDown),
+        };
+        if !lost.is_empty()
+            && let Err(error) = warm.record_gaps(&known, lost).await
+        {
+            tracing::warn!(host = %hello.host, %error, "losses were not recorded; the next HELLO tries again");
+        }
+    }
+    let mut accounted = Vec::new();
+    for account in &hello.accounts {
+        let stream = key(ingest, &hello.host, account.boot, classification);
+        if let Err(error) = warm.expect(&stream, account.ticks) {
+            tracing::warn!(host = %hello.host, %error, "the ledger could not be told what to expect");
+        }
+        accounted.push(Accounted { boot: account.boot, ranges: ranges(ingest, &stream) });
+    }
+    accounted
+}
+
+/// What of a stream is accounted for, newest first.
+pub(super) fn ranges(ingest: &Ingest, stream: &StreamKey) -> Vec<TickRange> {
+    ingest.0.store.warm().ledger(stream).map(|ledger| ledger.accounted().newest(MAX_RANGES)).unwrap_or_default()
+}
+
+/// Ticks that the ledger knows of and that nobody answers for any more.
+fn unanswered(
+    ingest: &Ingest,
+    stream: &StreamKey,
+    held: Option<TickRange>,
+    reason: LossReason,
+) -> Vec<(TickRange, LossReason)> {
+    let Some(ledger) = ingest.0.store.warm().ledger(stream) else { return Vec::new() };
+    let gone = ledger.named().and_then(|named| match held {
+        Some(held) => TickRange::new(named.first, held.first.previous()?),
+        None => Some(named),
+    });
+    let missing = gone.map(|range| ledger.accounted().missing(range)).unwrap_or_default();
+    missing.into_iter().map(|range| (range, reason)).collect()
+}

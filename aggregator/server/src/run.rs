@@ -1,0 +1,157 @@
+//! `dsmil-aggregator run`: the parts made and joined.
+
+use crate::api::{self, ApiContext, ApiStats, Tokens};
+use crate::config::Config;
+use crate::fleet::{Fleet, FleetHandle};
+use crate::ingest::{Ingest, Parts};
+use crate::live::Live;
+use crate::telemetry::Telemetry;
+use anyhow::Context;
+use dsmil_crypto::https::HttpsServer;
+use dsmil_crypto::identity::{Credential, Identity, Trust};
+use dsmil_crypto::policy::fleet_server;
+use dsmil_crypto::time::TimeSource;
+use dsmil_crypto::token::TokenHash;
+use dsmil_crypto::transport::{EndpointKeys, endpoint};
+use dsmil_runtime::clock::Clock;
+use dsmil_runtime::periodic;
+use dsmil_runtime::supervise::{OnFailure, Supervisor};
+use dsmil_store::hot::HotConfig;
+use dsmil_store::warm::WarmConfig;
+use dsmil_store::{Store, StoreConfig};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+/// How often batches past their retention are removed.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+const MS_PER_DAY: i64 = 86_400_000;
+
+/// Where a running aggregator listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Running {
+    /// UDP, for agents.
+    pub quic: SocketAddr,
+    /// TCP, for the API.
+    pub https: SocketAddr,
+}
+
+/// Starts everything under `supervisor` and returns where it listens. It runs until the supervisor stops it.
+pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> anyhow::Result<Running> {
+    let identity = Identity::load(&config.identity.certificate, &config.identity.key)?;
+    let trust = Trust::load(&config.identity.trust)?;
+    let fleet = FleetHandle::new(Fleet::load(&config.fleet)?);
+    let tokens = tokens(&config.api.tokens)?;
+    let seconds = clock.clone();
+    let time = TimeSource::new(move || seconds.wall_ns().div_euclid(1_000_000_000));
+
+    let store = open_store(config, clock, supervisor)?;
+    let (live, telemetry) = (Live::default(), Telemetry::default());
+    for (name, _) in fleet.get().hosts() {
+        live.update(name, |_| {});
+    }
+
+    let keys = EndpointKeys::load_or_create(&config.identity.endpoint_keys)?;
+    let server = fleet_server(&identity, &trust, time.clone(), &keys)?;
+    let socket = endpoint(config.listen.quic, Some(server), &keys)
+        .with_context(|| format!("cannot listen on UDP {}; is another aggregator running?", config.listen.quic))?;
+    let quic = socket.local_addr()?;
+    let ingest = Ingest::new(Parts {
+        tenant: config.tenant.clone(),
+        trust_domain: trust.trust_domain().as_str().to_string(),
+        settings: config.agents.settings(),
+        fleet: fleet.clone(),
+        store: store.clone(),
+        live: live.clone(),
+        telemetry: telemetry.clone(),
+        clock: clock.clone(),
+        supervisor: supervisor.clone(),
+    });
+    ingest.listen(socket);
+
+    let credential = Credential::load(&config.identity.https_certificate, &config.identity.https_key)?;
+    let listener = TcpListener::bind(config.listen.https)
+        .await
+        .with_context(|| format!("cannot listen on TCP {}; is another program there?", config.listen.https))?;
+    let https = listener.local_addr()?;
+    let context = ApiContext {
+        tenant: config.tenant.clone(),
+        store: store.clone(),
+        live,
+        fleet,
+        telemetry,
+        tokens: Tokens::new(tokens),
+        clock: clock.clone(),
+        clearance: config.api.clearance,
+        started_ms: clock.wall_ms(),
+        classical_from: config.api.allow_classical_from.clone().into(),
+        stats: ApiStats::default(),
+    };
+    api::serve(listener, HttpsServer::new(&credential, time)?, context, supervisor);
+    prune(config, &store, clock, supervisor);
+    Ok(Running { quic, https })
+}
+
+fn open_store(config: &Config, clock: &Clock, supervisor: &Supervisor) -> anyhow::Result<Store> {
+    for path in [&config.warm.journal, &config.hot.path] {
+        make_folder(path)?;
+    }
+    let hot = HotConfig { max_bytes: config.hot.max_mib << 20, ..HotConfig::new(&config.hot.path) };
+    let warm = WarmConfig { max_bytes: config.warm.max_mib.map(|mib| mib << 20), ..WarmConfig::default() };
+    let store = StoreConfig { journal: config.warm.journal.clone(), warm, hot: Some(hot) };
+    let (store, report) = Store::open(store, clock, supervisor)?;
+    tracing::info!(?report, "store opened");
+    Ok(store)
+}
+
+fn make_folder(file: &Path) -> anyhow::Result<()> {
+    let Some(folder) = file.parent() else { return Ok(()) };
+    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))
+}
+
+fn prune(config: &Config, store: &Store, clock: &Clock, supervisor: &Supervisor) {
+    let keep_ms = i64::from(config.warm.retention_days) * MS_PER_DAY;
+    let (store, clock, stop) = (store.clone(), clock.clone(), supervisor.stop());
+    supervisor.spawn("prune", OnFailure::Note, async move {
+        periodic::run(&clock, &stop, PRUNE_EVERY, &Notify::new(), || async {
+            match store.warm().prune(clock.wall_ms().saturating_sub(keep_ms)).await {
+                Ok(pruned) => tracing::debug!(?pruned, "pruned"),
+                Err(error) => tracing::warn!(%error, "pruning failed; it is tried again in an hour"),
+            }
+        })
+        .await;
+        Ok::<(), std::convert::Infallible>(())
+    });
+}
+
+/// Why the file of API tokens was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum TokensError {
+    /// It cannot be read.
+    #[error("{path} cannot be read; `dsmil-aggregator init` makes it")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line is no hash.
+    #[error("line {line} of {path} is no token hash; remove it")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+}
+
+/// Reads the hashes of the API tokens, one a line.
+pub fn tokens(path: &Path) -> Result<Vec<TokenHash>, TokensError> {
+    let text = std::fs::read_to_string(path).map_err(|source| TokensError::Unreadable { path: path.into(), source })?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(i, line)| line.trim().parse().map_err(|_| TokensError::Line { path: path.into(), line: i + 1 }))
+        .collect()
+}
