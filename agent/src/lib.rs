@@ -1,5 +1,9 @@
 //! The host agent: sensors, sampler, spool, uplink, local socket.
 
+pub mod config;
+pub mod local;
 pub mod root;
 pub mod sampler;
 pub mod sensors;
+pub mod spool;
+pub mod status;

@@ -1,0 +1,228 @@
+//! `agent.toml`: every key, its default, and errors that say where and what to do.
+
+mod check;
+mod explain;
+
+pub use check::{Finding, Severity};
+pub use explain::ConfigError;
+
+use dsmil_protocol::batch::MAX_TICKS;
+use dsmil_protocol::ids::{DeviceId, HostName, TenantId};
+use dsmil_protocol::message::MAX_DEVICES;
+use dsmil_protocol::tlv::{Classification, Compartments};
+use dsmil_runtime::log::Level;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// The configuration of an agent, as packages install it.
+pub const DEFAULT_PATH: &str = "/etc/dsmil/agent.toml";
+/// The agent's socket, where `dsmilctl` looks for it.
+pub const DEFAULT_SOCKET: &str = "/run/dsmil/agent.sock";
+/// The spool's database, where `dsmilctl` looks for it.
+pub const DEFAULT_SPOOL: &str = "/mnt/dsmil-ram/agent/spool.sqlite";
+/// A configuration is some kilobytes; a larger file is not one.
+const MAX_FILE_LEN: u64 = 64 << 10;
+/// Aggregators in one list; a fleet of 1,000,000 hosts has fewer.
+const MAX_AGGREGATORS: usize = 16;
+/// Devices of the fleet, 0 to 103.
+const DEVICE_COUNT: u16 = 104;
+/// The spool's capacity in MiB: below, a large host's row does not fit; above, it is not a buffer any more.
+const CAPACITY_MIB: std::ops::RangeInclusive<u64> = 1..=65_536;
+
+/// Everything an agent has to be told.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentConfig {
+    /// The host's name, as in the fleet file and in the certificate. No default.
+    pub host: HostName,
+    /// The tenant of the aggregator. No default.
+    pub tenant: TenantId,
+    /// Compartments of what this host sends, as in the fleet file: any of SOC, DEV, LAB, CRYPTO. Default: `["SOC"]`.
+    #[serde(default = "default_compartments", deserialize_with = "compartments")]
+    pub compartments: Compartments,
+    /// Classification of what this host sends, as in the fleet file: 0 UNCLASS, 2 TRAINING, 3 SECRET … 9 EXEC.
+    /// Default: 0.
+    #[serde(default = "default_classification")]
+    pub classification: Classification,
+    /// Where the aggregators are, `"host:port"` each, tried in this order. No default.
+    pub aggregators: Vec<String>,
+    /// Who the agent is, and whom it trusts.
+    #[serde(default)]
+    pub identity: IdentityConfig,
+    /// Devices of the fleet on this host, 0 to 103. Default: none.
+    #[serde(default, deserialize_with = "devices")]
+    pub devices: Vec<DeviceId>,
+    /// Where ticks wait until they are acknowledged.
+    #[serde(default)]
+    pub spool: SpoolSection,
+    /// The agent's own socket, for `dsmilctl`. Default: `/run/dsmil/agent.sock`.
+    #[serde(default = "default_socket")]
+    pub socket: PathBuf,
+    /// Where the host's files are.
+    #[serde(default)]
+    pub root: RootSection,
+    /// How much the agent logs: `error`, `warn`, `info` or `debug`. Default: `info`.
+    #[serde(default, deserialize_with = "level")]
+    pub log: Level,
+}
+
+/// `[identity]`: files in PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IdentityConfig {
+    /// The agent's certificate. Default: `/etc/dsmil/identity/agent.crt`.
+    pub certificate: PathBuf,
+    /// Its key, mode 0600. Default: `/etc/dsmil/identity/agent.key`.
+    pub key: PathBuf,
+    /// The root that aggregators are trusted by. Default: `/etc/dsmil/identity/root.crt`.
+    pub trust: PathBuf,
+}
+
+impl Default for IdentityConfig {
+    fn default() -> Self {
+        let file = |name| Path::new("/etc/dsmil/identity").join(name);
+        Self { certificate: file("agent.crt"), key: file("agent.key"), trust: file("root.crt") }
+    }
+}
+
+/// `[spool]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpoolSection {
+    /// The database, on a tmpfs. Default: `/mnt/dsmil-ram/agent/spool.sqlite`.
+    pub path: PathBuf,
+    /// MiB it may use; the tmpfs must hold twice as much and 1 MiB. Default: 64 (about 4 days at 250 metrics).
+    pub capacity_mib: u64,
+    /// Ticks in a batch: 10, or 60 on a metered link. Default: 10.
+    pub batch_ticks: usize,
+}
+
+impl Default for SpoolSection {
+    fn default() -> Self {
+        Self { path: DEFAULT_SPOOL.into(), capacity_mib: 64, batch_ticks: 10 }
+    }
+}
+
+/// `[root]`: for an agent in a container that has the host's mounted elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RootSection {
+    /// Default: `/proc`.
+    pub proc: PathBuf,
+    /// Default: `/sys`.
+    pub sys: PathBuf,
+    /// The root of the host's filesystem. Default: `/`.
+    pub rootfs: PathBuf,
+}
+
+impl Default for RootSection {
+    fn default() -> Self {
+        Self { proc: "/proc".into(), sys: "/sys".into(), rootfs: "/".into() }
+    }
+}
+
+impl AgentConfig {
+    /// Reads and checks a file. Whether what it names exists, [`AgentConfig::check`] says.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        std::io::Read::read_to_string(&mut std::io::Read::take(file, MAX_FILE_LEN + 1), &mut text)
+            .map_err(unreadable)?;
+        if text.len() as u64 > MAX_FILE_LEN {
+            return Err(ConfigError::TooLong { path: path.to_owned() });
+        }
+        Self::parse(&text, path)
+    }
+
+    /// Reads and checks a configuration; `path` is for errors.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| explain::explain(&error, text, path))?;
+        let wrong = |key: &'static str, what: String| Err(explain::wrong(text, path, key, what));
+        if config.aggregators.is_empty() || config.aggregators.len() > MAX_AGGREGATORS {
+            return wrong("aggregators", format!("names 1 to {MAX_AGGREGATORS} aggregators, \"host:port\" each"));
+        }
+        if let Some(bad) = config.aggregators.iter().find(|address| !is_host_port(address)) {
+            return wrong("aggregators", format!("{bad:?} is not \"host:port\", as in \"aggregator.example:7443\""));
+        }
+        if !CAPACITY_MIB.contains(&config.spool.capacity_mib) {
+            let (least, most) = (CAPACITY_MIB.start(), CAPACITY_MIB.end());
+            return wrong("capacity_mib", format!("is {least} to {most}"));
+        }
+        if !(1..=MAX_TICKS).contains(&config.spool.batch_ticks) {
+            return wrong("batch_ticks", format!("is 1 to {MAX_TICKS}; 10 is usual, 60 saves bytes on a metered link"));
+        }
+        Ok(config)
+    }
+
+    /// The spool's part, as the spool takes it.
+    pub fn spool_config(&self) -> crate::spool::SpoolConfig {
+        crate::spool::SpoolConfig {
+            path: self.spool.path.clone(),
+            capacity_bytes: self.spool.capacity_mib << 20,
+            batch_ticks: self.spool.batch_ticks,
+        }
+    }
+}
+
+/// `name:port`, `1.2.3.4:port` or `[v6]:port`; whether the name resolves is seen when it is dialled.
+fn is_host_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let host_ok = match host.strip_prefix('[') {
+        Some(v6) => v6.strip_suffix(']').is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok()),
+        None => {
+            (1..=253).contains(&host.len())
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+        }
+    };
+    host_ok && port.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
+fn default_compartments() -> Compartments {
+    Compartments::SOC
+}
+
+fn default_classification() -> Classification {
+    Classification::UNCLASS
+}
+
+fn default_socket() -> PathBuf {
+    DEFAULT_SOCKET.into()
+}
+
+fn compartments<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Compartments, D::Error> {
+    let mut mask = 0;
+    for name in Vec::<String>::deserialize(deserializer)? {
+        mask |= match name.as_str() {
+            "SOC" => Compartments::SOC.0,
+            "DEV" => Compartments::DEV.0,
+            "LAB" => Compartments::LAB.0,
+            "CRYPTO" => Compartments::CRYPTO.0,
+            _ => {
+                let text = format!("compartment {name:?} is none of SOC, DEV, LAB, CRYPTO (KINETIC is refused always)");
+                return Err(serde::de::Error::custom(text));
+            }
+        };
+    }
+    Ok(Compartments(mask))
+}
+
+fn devices<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<DeviceId>, D::Error> {
+    let numbers = Vec::<u16>::deserialize(deserializer)?;
+    if let Some(bad) = numbers.iter().find(|number| **number >= DEVICE_COUNT) {
+        return Err(serde::de::Error::custom(format!("device {bad} is not one of 0 to {}", DEVICE_COUNT - 1)));
+    }
+    if numbers.iter().enumerate().any(|(i, number)| numbers[..i].contains(number)) {
+        return Err(serde::de::Error::custom("a device is named twice"));
+    }
+    // 104 different devices are MAX_DEVICES: HELLO holds them all.
+    debug_assert!(numbers.len() <= MAX_DEVICES);
+    Ok(numbers.into_iter().map(DeviceId).collect())
+}
+
+fn level<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests;
