@@ -67,10 +67,14 @@ impl Assembler {
         tier: Tier,
         context: ReaderContext<'_>,
     ) -> Result<Result<Parts, ReadError>, rusqlite::Error> {
-        let mut parts = Parts::default();
+        let unsound = |stored: &StoredBatch| (!stored.is_sound()).then_some(stored.id);
+        let mut parts = Parts { damaged: batches.iter().filter_map(unsound).collect(), ..Parts::default() };
+        if tier == Tier::Hot && !parts.damaged.is_empty() {
+            // Warm has them all, and in order.
+            return Ok(Ok(parts));
+        }
         for stored in batches {
-            if !stored.is_sound() {
-                parts.damaged.push(stored.id);
+            if parts.damaged.contains(&stored.id) {
                 continue;
             }
             let Some((set, columns)) = self.choose(stored.set, context.db)? else {
