@@ -121,11 +121,13 @@ impl Place {
         Rig { store, report, supervisor }
     }
 
-    /// What the folder of the journal holds besides it and its lock.
+    /// What the folder of the journal holds besides it, its lock and its ballast.
     pub(crate) fn beside_journal(&self) -> Vec<String> {
         let names = std::fs::read_dir(self.disk.path()).expect("a folder");
         let names = names.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned());
-        names.filter(|n| !["journal.sqlite", "journal.sqlite.lock"].contains(&n.as_str())).collect()
+        names
+            .filter(|n| !["journal.sqlite", "journal.sqlite.lock", "journal.sqlite.ballast"].contains(&n.as_str()))
+            .collect()
     }
 }
 

@@ -6,6 +6,7 @@
 //! truncation by somebody else would kill the process; after that nothing is lost, because what was acknowledged is in
 //! the log, and the wal-index is rebuilt from it. A tmpfs is open to more hands than the folder of the journal.
 
+mod ballast;
 mod group;
 mod open;
 mod readers;

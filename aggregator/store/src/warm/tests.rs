@@ -224,6 +224,71 @@ async fn a_full_journal_acknowledges_nothing_that_is_not_stored_and_resumes_by_i
     rig.close().await;
 }
 
+/// The same on a disk that is really full: a tmpfs of 12 MiB in a mount namespace of its own, where that is allowed.
+#[test]
+fn a_full_disk_acknowledges_nothing_that_is_not_stored_and_resumes_by_itself() {
+    let place = tempfile::tempdir().expect("a folder");
+    let run = |script: &str| {
+        let test = std::env::current_exe().expect("this test");
+        let mut command = std::process::Command::new("unshare");
+        command.args(["-rm", "sh", "-ec", script]).env("SMALL_DISK", place.path()).env("TEST", test);
+        command.output().map(|out| (out.status.success(), format!("{out:?}")))
+    };
+    if !matches!(run("mount -t tmpfs -o size=1m tmpfs \"$SMALL_DISK\""), Ok((true, _))) {
+        eprintln!("not run: no mount namespace may be made here");
+        return;
+    }
+    let script = "mount -t tmpfs -o size=12m tmpfs \"$SMALL_DISK\"
+        exec \"$TEST\" --exact warm::tests::on_a_small_disk --ignored --nocapture";
+    let (passed, output) = run(script).expect("runs");
+    assert!(passed && output.contains("1 passed"), "{output}");
+}
+
+#[tokio::test]
+#[ignore = "run by the test above, on a disk of 12 MiB"]
+async fn on_a_small_disk() {
+    let mut place = Place::new();
+    let small = std::path::PathBuf::from(std::env::var_os("SMALL_DISK").expect("a folder on a small disk"));
+    place.disk = tempfile::tempdir_in(&small).expect("a folder");
+    let other = small.join("somebody else's");
+    std::fs::write(&other, vec![1; 2 << 20]).expect("written");
+    let rig = place.open().await;
+    let mut stored = 0;
+    let full = loop {
+        match rig.store.append(vec![batch(&key(1), stored, 0)]).await {
+            Ok(answer) => assert_eq!(answer, [Appended::Stored]),
+            Err(error) => break error,
+        }
+        stored += 10;
+    };
+    assert!(matches!(full, WarmError::Full), "{full}");
+    let append = async |first: u64| rig.store.append(vec![batch(&key(1), first, 0)]).await;
+    for _ in 0..20 {
+        assert!(matches!(append(stored).await, Err(WarmError::Full)));
+    }
+    assert_eq!(rig.values(1, 0, i64::MAX).await.0, expected(0..stored), "what was acknowledged, and no more");
+    // Retention makes room, though even that needs some.
+    let pruned = rig.store.warm().prune(500_000).await.expect("the ballast is released");
+    assert_eq!(pruned.batches, 50);
+    for first in [stored, stored + 10] {
+        assert_eq!(append(first).await.expect("stored"), [Appended::Stored]);
+    }
+    stored += 20;
+    // Somebody else makes room: it goes on by itself.
+    while append(stored).await.is_ok() {
+        stored += 10;
+    }
+    std::fs::remove_file(other).expect("removed");
+    assert_eq!(append(stored).await.expect("stored"), [Appended::Stored]);
+    stored += 10;
+    assert_eq!(rig.values(1, 0, i64::MAX).await.0, expected(500..stored));
+    rig.close().await;
+    let rig = place.open().await;
+    assert_eq!(rig.report, WarmReport::default());
+    assert_eq!(rig.store.warm().ledger(&key(1)).map(|l| l.totals().stored), Some(stored));
+    rig.close().await;
+}
+
 #[tokio::test]
 async fn a_queue_that_is_full_says_busy() {
     let mut place = Place::new();

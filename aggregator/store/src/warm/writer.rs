@@ -2,6 +2,7 @@
 //! while one commit reaches the disk the next one gathers, so batching grows with the load and an idle journal commits
 //! at once.
 
+use super::ballast::Ballast;
 use super::group::{Group, Touched};
 use super::schema::{FORMAT, note_closed};
 use super::{Pruned, Shared, WarmConfig, WarmError, WarmReport, open};
@@ -93,11 +94,13 @@ pub(super) struct Writer {
     repaired: Option<Duration>,
     /// There was no room at the last attempt; said once.
     full: bool,
+    ballast: Ballast,
     _lock: File,
 }
 
 impl Writer {
     pub(super) fn new(db: Connection, shared: Arc<Shared>, clock: Clock, config: WarmConfig, lock: File) -> Self {
+        let ballast = Ballast::beside(&shared.path);
         Self {
             db,
             shared,
@@ -109,6 +112,7 @@ impl Writer {
             prunings: VecDeque::new(),
             repaired: None,
             full: false,
+            ballast,
             _lock: lock,
         }
     }
@@ -292,8 +296,15 @@ impl Writer {
     /// Goes on with the pruning that is under way, a slice of one host at a time.
     fn prune_slice(&mut self) -> Result<(), WarmError> {
         let Some(mut pruning) = self.prunings.pop_front() else { return Ok(()) };
-        match self.prune_some(&mut pruning) {
+        let mut outcome = self.prune_some(&mut pruning);
+        if matches!(&outcome, Err(e) if trouble(e) == Trouble::Full) && self.ballast.release() {
+            tracing::warn!("no room to make room: the ballast beside the warm journal is released");
+            self.catalog.clear();
+            outcome = self.prune_some(&mut pruning);
+        }
+        match outcome {
             Ok(true) => {
+                self.ballast.renew();
                 // A caller who has gone away has lost only the numbers.
                 let _ = pruning.done.send(Ok(pruning.pruned));
                 Ok(())
