@@ -70,18 +70,17 @@ pub struct AgentConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IdentityConfig {
-    /// The agent's certificate. Default: `/etc/dsmil/identity/agent.crt`.
+    /// The agent's certificate. Default: `agent.pem` beside this file.
     pub certificate: PathBuf,
-    /// Its key, mode 0600. Default: `/etc/dsmil/identity/agent.key`.
+    /// Its key, mode 0600. Default: `agent.key` beside this file.
     pub key: PathBuf,
-    /// The root that aggregators are trusted by. Default: `/etc/dsmil/identity/root.crt`.
+    /// The root that aggregators are trusted by. Default: `trust.pem` beside this file.
     pub trust: PathBuf,
 }
 
 impl Default for IdentityConfig {
     fn default() -> Self {
-        let file = |name| Path::new("/etc/dsmil/identity").join(name);
-        Self { certificate: file("agent.crt"), key: file("agent.key"), trust: file("root.crt") }
+        Self { certificate: "agent.pem".into(), key: "agent.key".into(), trust: "trust.pem".into() }
     }
 }
 
@@ -132,7 +131,23 @@ impl AgentConfig {
         if text.len() as u64 > MAX_FILE_LEN {
             return Err(ConfigError::TooLong { path: path.to_owned() });
         }
-        Self::parse(&text, path)
+        let mut config = Self::parse(&text, path)?;
+        config.resolve(path.parent().unwrap_or(Path::new(".")));
+        Ok(config)
+    }
+
+    /// Relative paths are taken from the folder of the configuration, so that it can be copied as a whole.
+    fn resolve(&mut self, folder: &Path) {
+        let identity = &mut self.identity;
+        for path in [
+            &mut identity.certificate,
+            &mut identity.key,
+            &mut identity.trust,
+            &mut self.spool.path,
+            &mut self.socket,
+        ] {
+            *path = folder.join(&*path);
+        }
     }
 
     /// Reads and checks a configuration; `path` is for errors.

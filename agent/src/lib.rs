@@ -2,8 +2,11 @@
 
 pub mod config;
 pub mod local;
+pub mod report;
 pub mod root;
+pub mod run;
 pub mod sampler;
 pub mod sensors;
 pub mod spool;
 pub mod status;
+pub mod uplink;

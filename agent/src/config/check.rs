@@ -1,11 +1,13 @@
 //! What of a configuration does not fit this host: for `dsmil-agent check` and the start.
 
 use super::AgentConfig;
+use serde::Serialize;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// The agent works, but not as it should.
     Warning,
@@ -14,7 +16,7 @@ pub enum Severity {
 }
 
 /// One thing that does not fit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,

@@ -1,0 +1,86 @@
+//! The agent's answers to its local socket, put together from its parts.
+
+use crate::config::AgentConfig;
+use crate::local::{Reply, Trouble, TroubleCode, Verb};
+use crate::run::Running;
+use crate::sampler::{SensorReport, Verdict};
+use crate::spool::{Spool, SpoolError};
+use crate::status::{ClockStatus, GapSummary, GapsReport, IdentityStatus, SensorStatus, Status};
+use dsmil_crypto::identity::Identity;
+use dsmil_protocol::ids::{BootId, HostName, TenantId};
+use dsmil_runtime::clock::Clock;
+use std::time::Duration;
+
+/// Gaps shown at once; an answer has to fit a screen and a socket.
+const MAX_GAPS_SHOWN: usize = 1000;
+
+/// Answers for one agent.
+#[derive(Debug)]
+pub struct Reporter {
+    host: HostName,
+    tenant: TenantId,
+    boot: BootId,
+    identity: IdentityStatus,
+    clock: Clock,
+    started: Duration,
+}
+
+impl Reporter {
+    /// Answers from now on.
+    pub fn new(config: &AgentConfig, boot: BootId, identity: &Identity, clock: Clock) -> Self {
+        let validity = identity.validity();
+        let identity = IdentityStatus {
+            spiffe_id: identity.id().to_string(),
+            not_before_s: validity.not_before,
+            not_after_s: validity.not_after,
+        };
+        let started = clock.mono();
+        Self { host: config.host.clone(), tenant: config.tenant.clone(), boot, identity, clock, started }
+    }
+
+    /// The answer to `verb`.
+    pub fn answer(&self, verb: Verb, running: &Running, sensors: &[SensorReport]) -> Reply {
+        let mut spool = running.spool.lock();
+        let answer = match verb {
+            Verb::Status => self.status(running, &mut spool, sensors).map(|status| Reply::Status(Box::new(status))),
+            Verb::Gaps => spool.gaps(MAX_GAPS_SHOWN).map(|gaps| Reply::Gaps(GapsReport::of(&gaps))),
+            Verb::Spool => spool.report().map(Reply::Spool),
+        };
+        answer.unwrap_or_else(|error| {
+            Reply::Error(Trouble { code: TroubleCode::Unavailable, message: format!("the spool cannot say: {error}") })
+        })
+    }
+
+    fn status(&self, running: &Running, spool: &mut Spool, sensors: &[SensorReport]) -> Result<Status, SpoolError> {
+        Ok(Status {
+            host: self.host.clone(),
+            tenant: self.tenant.clone(),
+            agent_version: env!("CARGO_PKG_VERSION").into(),
+            boot: self.boot.to_string(),
+            host_uptime_s: self.clock.boot().as_secs(),
+            agent_uptime_s: self.clock.mono().saturating_sub(self.started).as_secs(),
+            link: running.board.status(),
+            spool: spool.status(),
+            gaps: GapSummary::of(&spool.gaps(MAX_GAPS_SHOWN)?),
+            sensors: sensors.iter().map(sensor).collect(),
+            identity: Some(self.identity.clone()),
+            clock: ClockStatus { wall_ms: self.clock.wall_ms(), ahead_ms: None, uncertainty_ms: None },
+        })
+    }
+}
+
+fn sensor(report: &SensorReport) -> SensorStatus {
+    let trouble = match report.verdict {
+        Verdict::Ok => None,
+        Verdict::Failed(error) => Some(error.to_string()),
+        Verdict::Late { since } => Some(format!("hangs since tick {}", since.0)),
+        Verdict::Panicked => Some("has a bug that this host brought to light; the log has it".into()),
+    };
+    SensorStatus {
+        name: report.name.into(),
+        ok: trouble.is_none(),
+        trouble,
+        metrics: report.metrics as u64,
+        took_us: report.took.map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
+    }
+}

@@ -1,0 +1,111 @@
+//! One host's parts joined: a source of rows, the spool, the uplink. The agent runs one, the fleet simulator many.
+
+use crate::sampler::{self, Row, Source};
+use crate::spool::{OpenReport, Spool, SpoolConfig, SpoolError};
+use crate::status::LinkBoard;
+use crate::uplink::{Progress, SharedSpool, Uplink, UplinkConfig};
+use dsmil_crypto::identity::{Identity, Trust};
+use dsmil_crypto::policy::PolicyError;
+use dsmil_protocol::ids::TickRange;
+use dsmil_runtime::clock::Clock;
+use dsmil_runtime::supervise::{OnFailure, Supervisor};
+use std::convert::Infallible;
+use tokio::sync::watch;
+
+/// What one host is made of.
+#[derive(Debug)]
+pub struct Parts<S> {
+    /// Where rows come from.
+    pub source: S,
+    /// Where they wait.
+    pub spool: SpoolConfig,
+    /// Where they go.
+    pub uplink: UplinkConfig,
+    /// Who it is.
+    pub identity: Identity,
+    /// Whom it trusts.
+    pub trust: Trust,
+    /// The time.
+    pub clock: Clock,
+    /// Who runs the tasks. When it stops, what waits is sent, within seconds.
+    pub supervisor: Supervisor,
+}
+
+/// A running host.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Its spool.
+    pub spool: SharedSpool,
+    /// How its link stands.
+    pub board: LinkBoard,
+    /// What was found when the spool was opened.
+    pub opened: OpenReport,
+}
+
+/// Why a host could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The spool's folder cannot be used.
+    #[error("the spool could not be opened")]
+    Spool(#[from] SpoolError),
+    /// The identity cannot be used on the fleet link.
+    #[error("the identity cannot be used")]
+    Policy(#[from] PolicyError),
+}
+
+/// Starts sampling and sending. Needs a tokio runtime.
+pub fn start<S: Source + 'static>(parts: Parts<S>) -> Result<Running, StartError> {
+    let Parts { source, spool, uplink, identity, trust, clock, supervisor } = parts;
+    let (spool, opened) = Spool::open(spool, uplink.boot, clock.clone())?;
+    if let Some(aside) = &opened.set_aside {
+        tracing::error!(damage = %aside.damage, path = ?aside.path, salvaged = aside.salvaged_ticks, lost = aside.lost_ticks,
+            "the spool could not be used as it was and was set aside");
+    }
+    let spool = SharedSpool::new(spool);
+    let board = LinkBoard::new(clock.clone());
+    let (progress, watched) = watch::channel(Progress::default());
+    let uplink = Uplink::new(
+        uplink,
+        &identity,
+        &trust,
+        clock.clone(),
+        supervisor.clone(),
+        spool.clone(),
+        watched,
+        board.clone(),
+    )?;
+    supervisor.spawn("uplink", OnFailure::Stop, uplink.run());
+    let stop = supervisor.stop();
+    let sampled = spool.clone();
+    supervisor.spawn("sampler", OnFailure::Stop, async move {
+        sampler::run(&clock, &stop, source, |row, missed| keep(&sampled, &progress, &row, missed)).await;
+        // What is left becomes a short batch, and the uplink sends it before it says goodbye.
+        if let Err(error) = sampled.lock().seal() {
+            tracing::warn!(%error, "the last ticks could not be sealed; the next start does it");
+        }
+        progress.send_modify(|p| p.finished = true);
+        // The uplink reads the last word before this end of it is gone.
+        progress.closed().await;
+        Ok::<(), Infallible>(())
+    });
+    Ok(Running { spool, board, opened })
+}
+
+/// Keeps one tick, and looks after the spool's file.
+fn keep(spool: &SharedSpool, progress: &watch::Sender<Progress>, row: &Row, missed: Option<TickRange>) {
+    let mut spool = spool.lock();
+    match spool.check_file() {
+        Ok(None) => {}
+        Ok(Some(aside)) => tracing::error!(damage = %aside.damage, path = ?aside.path, salvaged = aside.salvaged_ticks,
+            lost = aside.lost_ticks, "the spool's file could not be used any longer and was replaced"),
+        Err(error) => tracing::debug!(%error, "the spool's file could not be looked at"),
+    }
+    match spool.push(row, missed) {
+        Ok(sealed) => progress.send_modify(|p| {
+            p.ticks += 1;
+            p.sealed = sealed.or(p.sealed);
+        }),
+        // It is counted by the spool and becomes a gap when there is room.
+        Err(error) => tracing::warn!(tick = row.tick.0, %error, "a tick could not be kept"),
+    }
+}

@@ -1,0 +1,319 @@
+//! Drives one session: the protocol decides what to say, this does what it says.
+
+use super::lanes::Lanes;
+use super::{Attempt, Progress, SharedSpool, UplinkConfig, negotiated};
+use crate::spool::BatchKey;
+use crate::status::LinkBoard;
+use dsmil_crypto::refusal::Refusal;
+use dsmil_protocol::error::ErrorCode;
+use dsmil_protocol::ids::BootId;
+use dsmil_protocol::message::{GapRecord, GoodbyeReason, Hello, HostTimes, MAX_GAPS, PROTOCOL_VERSION, Rejected};
+use dsmil_protocol::metric::SetId;
+use dsmil_protocol::reader::FrameReader;
+use dsmil_protocol::session::agent::{AgentSession, Closed, Event};
+use dsmil_protocol::session::{Lane, Now};
+use dsmil_runtime::clock::Clock;
+use dsmil_runtime::supervise::Supervisor;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Batches read from the spool at once while the backlog drains.
+const BACKLOG_STEP: usize = 8;
+/// Gaps that were said and not acknowledged are said again after this.
+const GAPS_AGAIN: Duration = Duration::from_secs(5);
+/// When the agent stops: how long what waits may still go out.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+/// Bytes taken from the control stream at once.
+const CHUNK: usize = 16 << 10;
+
+/// Why an attempt or a session ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// There is no way to the aggregator now.
+    Unreachable(String),
+    /// The handshake was refused, by it or by us.
+    Handshake(Refusal),
+    /// The session ended.
+    Closed(Closed),
+}
+
+/// A session on a connection.
+pub(super) struct Drive {
+    session: AgentSession,
+    connection: quinn::Connection,
+    receive: quinn::RecvStream,
+    reader: FrameReader,
+    lanes: Lanes,
+    clock: Clock,
+    spool: SharedSpool,
+    progress: watch::Receiver<Progress>,
+    board: LinkBoard,
+    /// The batch that went out live last.
+    live: Option<BatchKey>,
+    gaps: Vec<GapRecord>,
+    gaps_at: Duration,
+    window: Option<Duration>,
+    /// Sampling is over: when to give up on what still waits.
+    leave_at: Option<Duration>,
+}
+
+impl Drive {
+    /// Opens the control stream and says HELLO.
+    pub(super) async fn start(
+        config: &UplinkConfig,
+        connection: quinn::Connection,
+        clock: Clock,
+        supervisor: &Supervisor,
+        spool: SharedSpool,
+        progress: watch::Receiver<Progress>,
+        board: LinkBoard,
+    ) -> Result<Self, End> {
+        let (send, receive) = connection.open_bi().await.map_err(|error| End::of(&error))?;
+        let now = now(&clock);
+        let hello = Hello {
+            versions: vec![PROTOCOL_VERSION],
+            host: config.host.clone(),
+            boot: config.boot,
+            devices: config.devices.clone(),
+            agent_version: env!("CARGO_PKG_VERSION").into(),
+            accounts: spool.lock().accounts(),
+            times: HostTimes { boot_ns: now.boot_ns, wall_ns: now.wall_ns },
+        };
+        let live = progress.borrow().sealed;
+        Ok(Self {
+            session: AgentSession::start(config.speaker.clone(), &hello, now),
+            lanes: Lanes::start(&connection, send, supervisor),
+            connection,
+            receive,
+            reader: FrameReader::new(),
+            clock,
+            spool,
+            progress,
+            board,
+            live,
+            gaps: Vec::new(),
+            gaps_at: Duration::ZERO,
+            window: None,
+            leave_at: None,
+        })
+    }
+
+    /// Runs until the session or the connection ends.
+    pub(super) async fn run(mut self) -> Attempt {
+        let end = loop {
+            if let Some(end) = self.work() {
+                break end;
+            }
+            let due = self.due();
+            tokio::select! {
+                chunk = self.receive.read_chunk(CHUNK, true) => match chunk {
+                    Ok(Some(chunk)) => self.read(&chunk.bytes),
+                    Ok(None) => break End::Unreachable("the aggregator closed the connection".into()),
+                    Err(_) => break self.lost().await,
+                },
+                () = self.clock.sleep_until(due) => {}
+                changed = self.progress.changed() => if changed.is_err() {
+                    break End::Unreachable("stopping".into());
+                },
+            }
+        };
+        let Self { session, connection, lanes, clock, window, .. } = self;
+        drop((session, lanes));
+        // The last frames are written by the lanes; the aggregator closes when it has read them.
+        tokio::select! {
+            _ = connection.closed() => {}
+            () = clock.sleep(Duration::from_millis(500)) => connection.close(quinn::VarInt::from_u32(0), b""),
+        }
+        Attempt { end, window }
+    }
+
+    async fn lost(&self) -> End {
+        tokio::select! {
+            error = self.connection.closed() => End::of(&error),
+            () = self.clock.sleep(Duration::from_secs(1)) => End::Unreachable("the control stream was reset".into()),
+        }
+    }
+
+    /// Does everything that can be done now. Returns the end of the session when it came.
+    fn work(&mut self) -> Option<End> {
+        let now = now(&self.clock);
+        if self.session.deadline().is_some_and(|due| due <= now.mono) {
+            let vitals = self.spool.lock().vitals();
+            self.session.on_deadline(vitals, now);
+        }
+        let mut end = None;
+        while let Some(event) = self.session.poll_event() {
+            end = end.or(self.handle(event, now));
+        }
+        if self.session.is_open() {
+            self.send_gaps(now);
+            self.send_live(now);
+            self.send_backlog(now);
+            self.maybe_leave(now);
+        }
+        while let Some(out) = self.session.poll_output() {
+            self.lanes.send(out);
+        }
+        end.or_else(|| self.session.is_closed().then_some(End::Closed(Closed::Goodbye(GoodbyeReason::Stopping))))
+    }
+
+    fn due(&self) -> Duration {
+        let mut due = self.session.deadline().unwrap_or(Duration::MAX);
+        if self.session.is_open() {
+            let free_at = self.session.backlog_free_at();
+            if free_at > self.clock.mono() {
+                due = due.min(free_at);
+            }
+        }
+        due.min(self.leave_at.unwrap_or(Duration::MAX))
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        self.reader.extend(bytes);
+        loop {
+            match self.reader.next_frame() {
+                Ok(Some(frame)) => self.session.receive(&frame, now(&self.clock)),
+                Ok(None) => return,
+                Err(fault) => {
+                    tracing::warn!(code = %fault.code, "the aggregator sent a damaged frame: connecting anew");
+                    self.session.goodbye(GoodbyeReason::Refused, now(&self.clock));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event, now: Now) -> Option<End> {
+        match event {
+            Event::Welcomed(settings) => {
+                self.window = Some(Duration::from_millis(settings.reconnect_window_ms.into()));
+                self.board.connected(negotiated());
+                tracing::info!(aggregator = %self.connection.remote_address(), "connected");
+            }
+            Event::Accounted(accounted) => {
+                self.board.acknowledged();
+                if let Err(error) = self.spool.lock().accounted(&accounted) {
+                    tracing::warn!(%error, "acknowledged batches could not be deleted; they are acknowledged again");
+                }
+            }
+            Event::Rejected(boot, rejected) => self.set_aside(boot, rejected),
+            Event::NeedSets(sets) => sets.into_iter().for_each(|set| self.tell_set(set, now)),
+            Event::Closed(closed) => return Some(End::Closed(closed)),
+        }
+        None
+    }
+
+    fn set_aside(&mut self, boot: BootId, rejected: Rejected) {
+        let code = ErrorCode::from_number(rejected.code);
+        tracing::warn!(first = rejected.first.0, %code, "a batch was rejected and set aside: {}", code.remedy());
+        if let Err(error) = self.spool.lock().set_aside(boot, rejected) {
+            tracing::warn!(%error, "it could not be set aside");
+        }
+    }
+
+    fn tell_set(&mut self, set: SetId, now: Now) {
+        let encoded = self.spool.lock().metric_set(set);
+        match encoded {
+            Ok(Some(encoded)) => self.session.send_metric_set(encoded, now),
+            Ok(None) => self.give_up_on(set),
+            Err(error) => tracing::warn!(%set, %error, "a metric set could not be read"),
+        }
+    }
+
+    /// Batches whose metric set nobody knows any more will never mean anything.
+    fn give_up_on(&mut self, set: SetId) {
+        let mut others = BTreeSet::new();
+        loop {
+            let looked_at = |boot, first| others.contains(&(boot, first));
+            let Ok(batches) = self.spool.lock().backlog(&looked_at, BACKLOG_STEP) else { return };
+            if batches.is_empty() {
+                return;
+            }
+            for batch in batches {
+                let first = batch.ticks.first;
+                // Set aside or not, it is not looked at again: what the spool could not do now it is asked for anew later.
+                others.insert((batch.boot, first));
+                if batch.set == set {
+                    self.set_aside(batch.boot, Rejected { first, code: ErrorCode::UnknownMetricSet.number() });
+                }
+            }
+        }
+    }
+
+    fn send_gaps(&mut self, now: Now) {
+        let gaps = match self.spool.lock().gaps(MAX_GAPS) {
+            Ok(gaps) => gaps,
+            Err(error) => return tracing::warn!(%error, "gaps could not be read"),
+        };
+        if !gaps.is_empty() && (gaps != self.gaps || now.mono >= self.gaps_at + GAPS_AGAIN) {
+            self.session.send_gaps(gaps.clone(), now);
+            (self.gaps, self.gaps_at) = (gaps, now.mono);
+        }
+    }
+
+    fn send_live(&mut self, now: Now) {
+        let sealed = self.progress.borrow_and_update().sealed;
+        if sealed == self.live {
+            return;
+        }
+        self.live = sealed;
+        let Some(key) = sealed else { return };
+        match self.spool.lock().batch(&key) {
+            Ok(Some(batch)) if !self.session.is_in_flight(key.boot, key.first) => {
+                self.session.send_batch(Lane::Live, batch, now);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "a batch could not be read"),
+        }
+    }
+
+    fn send_backlog(&mut self, now: Now) {
+        loop {
+            let room = self.session.backlog_room(now).min(BACKLOG_STEP);
+            if room == 0 {
+                return;
+            }
+            let session = &self.session;
+            let batches = self.spool.lock().backlog(&|boot, first| session.is_in_flight(boot, first), room);
+            match batches {
+                Ok(batches) if batches.is_empty() => return,
+                Ok(batches) => {
+                    for batch in batches {
+                        if self.session.backlog_room(now) == 0 {
+                            return;
+                        }
+                        self.session.send_batch(Lane::Backlog, batch, now);
+                    }
+                }
+                Err(error) => return tracing::warn!(%error, "the backlog could not be read"),
+            }
+        }
+    }
+
+    /// Once sampling is over: waits until nothing waits, but not for ever, and says goodbye.
+    fn maybe_leave(&mut self, now: Now) {
+        if !self.progress.borrow().finished {
+            return;
+        }
+        let vitals = self.spool.lock().vitals();
+        let leave_at = match self.leave_at {
+            Some(leave_at) => leave_at,
+            None => {
+                // The ledger has to know the last tick.
+                self.session.heartbeat(vitals, now);
+                *self.leave_at.insert(now.mono + LAST_WORDS)
+            }
+        };
+        if (vitals.waiting_ticks == 0 && self.spool.lock().gaps(1).is_ok_and(|gaps| gaps.is_empty()))
+            || now.mono >= leave_at
+        {
+            self.session.goodbye(GoodbyeReason::Stopping, now);
+        }
+    }
+}
+
+fn now(clock: &Clock) -> Now {
+    let boot_ns = u64::try_from(clock.boot().as_nanos()).unwrap_or(u64::MAX);
+    Now { mono: clock.mono(), boot_ns, wall_ns: clock.wall_ns() }
+}
