@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod record;
 
 mod batch_table;
+mod catalog;
 mod ledger_table;
 mod pages;
 mod queue;

@@ -189,3 +189,27 @@ pub(crate) fn crash_copy(from: &Path, to: &Path) {
         assert!(done.success());
     }
 }
+
+/// Runs an ignored test of this crate on a tmpfs of 12 MiB of its own, where a mount namespace may be made.
+pub(crate) fn on_a_small_tmpfs(test: &str) {
+    let place = tempfile::tempdir().expect("a folder");
+    let run = |script: &str| {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["-rm", "sh", "-ec", script]).env("SMALL_DISK", place.path()).env("NAME", test);
+        command.env("TEST", std::env::current_exe().expect("this test"));
+        command.output().map(|out| (out.status.success(), format!("{out:?}")))
+    };
+    if !matches!(run("mount -t tmpfs -o size=1m tmpfs \"$SMALL_DISK\""), Ok((true, _))) {
+        eprintln!("not run: no mount namespace may be made here");
+        return;
+    }
+    let script = "mount -t tmpfs -o size=12m tmpfs \"$SMALL_DISK\"
+        exec \"$TEST\" --exact \"$NAME\" --ignored --nocapture";
+    let (passed, output) = run(script).expect("runs");
+    assert!(passed && output.contains("1 passed"), "{output}");
+}
+
+/// The tmpfs that [`on_a_small_tmpfs`] made.
+pub(crate) fn small_tmpfs() -> PathBuf {
+    std::env::var_os("SMALL_DISK").expect("run by on_a_small_tmpfs").into()
+}

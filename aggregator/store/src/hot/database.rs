@@ -1,7 +1,8 @@
 //! The cache's file: written, read, thinned out, and watched for what others do to it.
 
 use super::HotConfig;
-use crate::batch_table::{self, Catalog, Page, PageQuery};
+use crate::batch_table::{self, Page, PageQuery};
+use crate::catalog::Catalog;
 use crate::record::BatchRecord;
 use crate::sqlite::{self, Format, Mode, OpenFailure, PAGE, beside};
 use rusqlite::{Connection, params};

@@ -1,6 +1,6 @@
 use crate::read::Tier;
 use crate::record::Appended;
-use crate::testing::{Place, Rig, batch, batch_of, expected, key, until};
+use crate::testing::{Place, Rig, batch, batch_of, expected, key, on_a_small_tmpfs, small_tmpfs, until};
 use dsmil_runtime::clock::Clock;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -235,5 +235,45 @@ async fn without_a_place_for_hot_warm_answers() {
     let rig = Rig { store, report, supervisor };
     append(&rig, 0, 3, 0).await;
     assert_eq!(rig.values(1, 0, i64::MAX).await, (expected(0..30), vec![Tier::Warm]));
+    rig.close().await;
+}
+
+#[test]
+fn a_full_tmpfs_is_outlived() {
+    on_a_small_tmpfs("hot::tests::on_a_full_tmpfs");
+}
+
+#[tokio::test]
+#[ignore = "run by the test above, on a tmpfs of 12 MiB"]
+async fn on_a_full_tmpfs() {
+    let mut place = Place::new().with_hot();
+    let hot = place.hot.as_mut().expect("with hot");
+    (hot.path, hot.max_bytes) = (small_tmpfs().join("hot.sqlite"), 4 << 20);
+    let rig = place.open().await;
+    let origin = soon(&rig);
+    append(&rig, 0, 3, origin).await;
+    let filler = small_tmpfs().join("somebody else's");
+    let mut bytes = 16 << 20;
+    while std::fs::write(&filler, vec![1; bytes]).is_err() {
+        bytes -= 4096;
+    }
+    // Until the room that hot already has is used up.
+    let (mut first, clock) = (30, Clock::real());
+    while stats(&rig).left_out == 0 {
+        append(&rig, first, 100, origin - i64::try_from(first).expect("small") * 1000).await;
+        first += 1000;
+        assert!(first < 100_000, "12 MiB are full by now");
+    }
+    let next = clock.wall_ms() + 50_000;
+    append(&rig, first, 1, next - i64::try_from(first).expect("small") * 1000).await;
+    let (values, _) = rig.values(1, 0, i64::MAX).await;
+    assert_eq!(values.len() as u64, first + 10, "every tick once, from wherever it is");
+    std::fs::remove_file(filler).expect("removed");
+    until(|| stats(&rig).floor_ms != i64::MAX).await;
+    let written = stats(&rig).stored;
+    let at = stats(&rig).floor_ms.max(next) + 1;
+    rig.store.append(vec![batch(&key(2), 0, at)]).await.expect("stored");
+    assert_eq!(stats(&rig).stored, written + 1, "{:?}", stats(&rig));
+    assert_eq!(rig.values(2, 0, i64::MAX).await, (expected(0..10), vec![Tier::Hot]));
     rig.close().await;
 }

@@ -2,7 +2,8 @@
 //! when the transaction is on disk.
 
 use super::{Shared, WarmError};
-use crate::batch_table::{self, Catalog, StreamRow};
+use crate::batch_table::{self, StreamRow};
+use crate::catalog::Catalog;
 use crate::ledger::{BootLedger, LossReason, MAX_SEGMENTS};
 use crate::ledger_table;
 use crate::record::{Appended, BatchRecord, Refusal, StreamKey};

@@ -3,7 +3,8 @@
 use super::salvage::{SalvageError, finish_interrupted, salvage};
 use super::schema::{FORMAT, note_closed, was_closed};
 use super::{WarmConfig, WarmError, WarmReport};
-use crate::batch_table::{self, Catalog};
+use crate::batch_table;
+use crate::catalog::Catalog;
 use crate::hot::NewestStart;
 use crate::ledger::BootLedger;
 use crate::ledger_table::{self, Ledgers};

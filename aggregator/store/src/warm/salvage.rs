@@ -6,7 +6,8 @@
 //! fill `….salvage`; rename the damaged file aside; rename `….salvage` to the journal's name.
 
 use super::schema::{FORMAT, is_salvaged, note_salvaged};
-use crate::batch_table::{self, Catalog, StreamRow, checksum};
+use crate::batch_table::{self, StreamRow, checksum};
+use crate::catalog::Catalog;
 use crate::ledger::BootLedger;
 use crate::ledger_table::{self, Ledgers};
 use crate::pages::{self, RawRow, Value};

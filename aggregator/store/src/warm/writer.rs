@@ -6,7 +6,7 @@ use super::ballast::Ballast;
 use super::group::{Group, Touched};
 use super::schema::{FORMAT, note_closed};
 use super::{Pruned, Shared, WarmConfig, WarmError, WarmReport, open};
-use crate::batch_table::Catalog;
+use crate::catalog::Catalog;
 use crate::ledger::LossReason;
 use crate::ledger_table;
 use crate::queue::Taken;
