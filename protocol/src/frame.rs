@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(broken(6, 0x80), Err(ErrorCode::BadFlags));
         assert_eq!(broken(16, 1), Err(ErrorCode::BadLength));
         assert_eq!(broken(24, 1), Err(ErrorCode::BadLength));
-        assert_eq!(broken(7, Flags::REQUIRE_ACK.0 as u8), Err(ErrorCode::BadFlags), "a number without its flag");
+        assert_eq!(broken(7, 0b1000), Err(ErrorCode::BadFlags), "a number without its flag");
         let mut flipped = good.clone();
         *flipped.last_mut().expect("a payload") ^= 1;
         assert_eq!(Frame::from_bytes(&flipped), Err(ErrorCode::BadCrc));

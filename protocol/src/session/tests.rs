@@ -384,7 +384,8 @@ fn goodbye_frame(writer: &mut super::Writer) -> Frame {
 #[test]
 fn what_a_host_may_not_say_is_refused_by_name() {
     let (mut session, mut writer) = open();
-    let cases: [(ErrorCode, fn(&mut Frame)); 5] = [
+    type Change = fn(&mut Frame);
+    let cases: [(ErrorCode, Change); 5] = [
         (ErrorCode::TenantMismatch, |f| f.tlvs.tenant = TenantId::new("other").expect("a tenant")),
         (ErrorCode::NotDominated, |f| f.tlvs.classification = Classification::new(9).expect("a level")),
         (ErrorCode::NotCovered, |f| f.tlvs.compartments = Compartments(Compartments::CRYPTO.0)),
