@@ -676,7 +676,9 @@ fn the_test_values_differ() {
 #[tokio::test]
 #[ignore = "prints measurements"]
 async fn speed() {
-    let place = Place::new().with_hot();
+    let mut place = Place::new().with_hot();
+    // All 15,000 are to be written, none left out.
+    place.hot.as_mut().expect("with hot").queue_bytes = 64 << 20;
     let rig = place.open().await;
     let clock = &place.clock;
     let origin = rig.store.hot_stats().expect("hot").floor_ms + 1_000;
