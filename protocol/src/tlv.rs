@@ -18,7 +18,7 @@ const MAX_LAYER_PATH: usize = 16;
 const MAX_MODEL_PROFILE_LEN: usize = 64;
 
 /// A clearance on the one scale (the layer's number), or the classification of data on the same scale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct Classification(u8);
 

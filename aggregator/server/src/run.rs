@@ -29,13 +29,19 @@ use tokio::sync::Notify;
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 const MS_PER_DAY: i64 = 86_400_000;
 
-/// Where a running aggregator listens.
-#[derive(Clone, Copy, Debug)]
+/// A running aggregator: where it listens, and handles to what it keeps.
+#[derive(Clone, Debug)]
 pub struct Running {
     /// UDP, for agents.
     pub quic: SocketAddr,
     /// TCP, for the API.
     pub https: SocketAddr,
+    /// What is stored.
+    pub store: Store,
+    /// What is known of hosts now.
+    pub live: Live,
+    /// Its own counters.
+    pub telemetry: Telemetry,
 }
 
 /// Starts everything under `supervisor` and returns where it listens. It runs until the supervisor stops it.
@@ -79,9 +85,9 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
     let context = ApiContext {
         tenant: config.tenant.clone(),
         store: store.clone(),
-        live,
+        live: live.clone(),
         fleet,
-        telemetry,
+        telemetry: telemetry.clone(),
         tokens: Tokens::new(tokens),
         clock: clock.clone(),
         clearance: config.api.clearance,
@@ -91,7 +97,7 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
     };
     api::serve(listener, HttpsServer::new(&credential, time)?, context, supervisor);
     prune(config, &store, clock, supervisor);
-    Ok(Running { quic, https })
+    Ok(Running { quic, https, store, live, telemetry })
 }
 
 fn open_store(config: &Config, clock: &Clock, supervisor: &Supervisor) -> anyhow::Result<Store> {

@@ -44,7 +44,7 @@ pub(crate) fn checksum(key: &StreamKey, range: TickRange, start_ms: i64, set: Se
     // A name holds no zero byte, so tenant and host cannot run into each other.
     crc = crc32c::crc32c_append(crc, &[0]);
     crc = crc32c::crc32c_append(crc, key.host.as_str().as_bytes());
-    crc = crc32c::crc32c_append(crc, &[0, key.classification.0]);
+    crc = crc32c::crc32c_append(crc, &[0, key.classification.level()]);
     crc = crc32c::crc32c_append(crc, &key.boot.0);
     crc = crc32c::crc32c_append(crc, &range.first.0.to_be_bytes());
     crc = crc32c::crc32c_append(crc, &range.last.0.to_be_bytes());
@@ -75,7 +75,7 @@ pub(crate) fn find(db: &Connection, row: StreamRow, first: Tick) -> Result<Optio
         "SELECT id, first_tick, last_tick, ticks FROM batch
          WHERE host = ?1 AND boot = ?2 AND classification = ?3 AND first_tick = ?4",
     )?
-    .query_row(params![row.host, row.boot, row.classification.0, sql(first)], |r| {
+    .query_row(params![row.host, row.boot, row.classification.level(), sql(first)], |r| {
         Ok(Existing { id: r.get(0)?, range: range_at(r, 1)?, ticks: r.get(3)? })
     })
     .optional()
@@ -98,7 +98,7 @@ pub(crate) fn insert(db: &Connection, row: StreamRow, set: i64, batch: &BatchRec
         .execute(params![
             row.host,
             row.boot,
-            row.classification.0,
+            row.classification.level(),
             sql(range.first),
             sql(range.last),
             ticks,
@@ -190,7 +190,7 @@ pub(crate) fn page(db: &Connection, query: &PageQuery) -> Result<Page, rusqlite:
         after_ms,
         after_id,
         query.from_ms,
-        query.clearance.0
+        query.clearance.level()
     ])?;
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
@@ -236,7 +236,7 @@ pub(crate) fn stored_ticks(
     let mut select = db.prepare_cached(
         "SELECT id, first_tick, last_tick, ticks FROM batch WHERE host = ?1 AND boot = ?2 AND classification = ?3",
     )?;
-    let mut rows = select.query(params![row.host, row.boot, row.classification.0])?;
+    let mut rows = select.query(params![row.host, row.boot, row.classification.level()])?;
     let mut set = dsmil_protocol::tick_set::TickSet::new();
     while let Some(r) = rows.next()? {
         let (range, ticks) = (range_at(r, 1)?, r.get::<_, u64>(3)?);
@@ -257,7 +257,7 @@ fn stored(row: &Row<'_>, tenant: &TenantId, host: &HostName) -> Result<StoredBat
         tenant: tenant.clone(),
         host: host.clone(),
         boot: BootId(row.get(7)?),
-        classification: Classification(row.get(6)?),
+        classification: crate::sqlite::classification(row, 6)?,
     };
     Ok(StoredBatch {
         id: row.get(0)?,
@@ -306,7 +306,7 @@ pub(crate) fn key_of(db: &Connection, id: i64) -> Result<(StreamKey, TickRange),
             tenant: name_at(row, 4, TenantId::new)?,
             host: name_at(row, 5, HostName::new)?,
             boot: BootId(row.get(3)?),
-            classification: Classification(row.get(2)?),
+            classification: crate::sqlite::classification(row, 2)?,
         };
         Ok((key, range_at(row, 0)?))
     })

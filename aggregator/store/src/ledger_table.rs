@@ -2,7 +2,7 @@
 
 use crate::batch_table::{StreamRow, name_at, range_at, sql};
 use crate::ledger::{BootLedger, Fate, LossReason, Segment};
-use crate::record::{Classification, StreamKey};
+use crate::record::StreamKey;
 use dsmil_protocol::ids::{BootId, HostName, TenantId};
 use rusqlite::{Connection, Row, params};
 use std::collections::HashMap;
@@ -54,7 +54,7 @@ pub(crate) fn save(
     )?
     .execute(params![
         row.boot,
-        row.classification.0,
+        row.classification.level(),
         sql(named.first),
         sql(named.last),
         count(ledger.overlapped()),
@@ -67,7 +67,7 @@ pub(crate) fn save(
                 .prepare_cached(
                     "DELETE FROM ledger_segment WHERE boot = ?1 AND classification = ?2 AND first_tick = ?3",
                 )?
-                .execute(params![row.boot, row.classification.0, sql(first)])?,
+                .execute(params![row.boot, row.classification.level(), sql(first)])?,
             Some(segment) => {
                 let (fate, detail) = fate_code(segment.fate);
                 db.prepare_cached(
@@ -78,7 +78,7 @@ pub(crate) fn save(
                 )?
                 .execute(params![
                     row.boot,
-                    row.classification.0,
+                    row.classification.level(),
                     sql(first),
                     sql(segment.range.last),
                     fate,
@@ -113,7 +113,7 @@ pub(crate) fn load(db: &Connection) -> Result<Ledgers, rusqlite::Error> {
             tenant: name_at(row, 7, TenantId::new)?,
             host: name_at(row, 8, HostName::new)?,
             boot: BootId(row.get(6)?),
-            classification: Classification(row.get(1)?),
+            classification: crate::sqlite::classification(row, 1)?,
         };
         ledgers.insert(Arc::new(key), Arc::new(ledger));
     }
@@ -127,7 +127,7 @@ pub(crate) fn prune(db: &mut Connection, older_than_ms: i64) -> Result<Vec<Strea
     for (boot, key) in &gone {
         for table in ["ledger", "ledger_segment"] {
             let delete = format!("DELETE FROM {table} WHERE boot = ?1 AND classification = ?2");
-            tx.execute(&delete, params![boot, key.classification.0])?;
+            tx.execute(&delete, params![boot, key.classification.level()])?;
         }
     }
     tx.commit()?;
@@ -148,7 +148,7 @@ fn silent(db: &Connection, older_than_ms: i64) -> Result<Vec<(i64, StreamKey)>, 
             tenant: name_at(row, 3, TenantId::new)?,
             host: name_at(row, 4, HostName::new)?,
             boot: BootId(row.get(2)?),
-            classification: Classification(row.get(1)?),
+            classification: crate::sqlite::classification(row, 1)?,
         };
         gone.push((row.get(0)?, key));
     }

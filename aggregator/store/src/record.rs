@@ -6,15 +6,13 @@ use dsmil_protocol::ids::{BootId, HostName, TenantId, Tick, TickRange};
 use dsmil_protocol::metric::SetId;
 use std::sync::Arc;
 
+pub use dsmil_protocol::tlv::Classification;
+
 /// The last tick there can be here: 34,000 years of uptime. It keeps every sum of ticks and milliseconds inside an `i64`.
 pub const MAX_TICK: Tick = Tick(1 << 40);
 
 /// Wall times beyond the year 4000 either way come from a broken clock; the bound keeps sums inside an `i64`.
 pub const MAX_WALL_MS: i64 = 64_060_588_800_000;
-
-/// A level on the one clearance scale (0 UNCLASS … 9 EXEC); a reader sees what its own level dominates (≥).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Classification(pub u8);
 
 /// Whose ticks: one boot of one host, one classification. Ledgers and batches are kept by it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,5 +1,6 @@
 //! SQLite opened the way each tier needs it, and its failures sorted by what is to be done about them.
 
+use dsmil_protocol::tlv::Classification;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use std::path::{Path, PathBuf};
 
@@ -180,6 +181,12 @@ pub(crate) fn remove(path: &Path) -> std::io::Result<()> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
+}
+
+/// A stored classification; a number that is none is damage.
+pub(crate) fn classification(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Classification> {
+    let level: u8 = row.get(column)?;
+    Classification::new(level).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, level.into()))
 }
 
 #[cfg(test)]

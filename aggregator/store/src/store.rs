@@ -81,7 +81,7 @@ impl Store {
                  WHERE h.tenant = ?1 AND h.name = ?2 AND b.start_ms >= ?3 - h.max_span_ms AND b.start_ms <= ?4
                    AND b.end_ms >= ?3 AND b.classification <= ?5",
             )?;
-            let bounds = params![tenant.as_str(), host.as_str(), from_ms, to_ms, clearance.0];
+            let bounds = params![tenant.as_str(), host.as_str(), from_ms, to_ms, clearance.level()];
             let ids: Vec<SetId> =
                 select.query_map(bounds, |row| row.get(0).map(SetId))?.collect::<Result<_, _>>()?;
             let mut sets = Vec::with_capacity(ids.len());

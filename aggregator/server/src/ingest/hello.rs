@@ -14,7 +14,7 @@ pub(super) fn key(ingest: &Ingest, host: &HostName, boot: BootId, classification
         tenant: ingest.0.tenant.clone(),
         host: host.clone(),
         boot,
-        classification: dsmil_store::Classification(classification.level()),
+        classification,
     })
 }
 

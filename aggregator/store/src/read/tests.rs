@@ -40,7 +40,13 @@ async fn the_chosen_columns_come_and_unknown_ones_do_not() {
     let place = Place::new();
     let rig = place.open().await;
     rig.store.append(vec![batch(&key(1), 0, 0)]).await.expect("stored");
-    let query = || Query { tenant: tenant(), host: host(1), clearance: Classification(9), from_ms: 0, to_ms: i64::MAX };
+    let query = || Query {
+        tenant: tenant(),
+        host: host(1),
+        clearance: Classification::new(9).expect("a level"),
+        from_ms: 0,
+        to_ms: i64::MAX,
+    };
     let mut reading = rig.store.read(query(), |set| vec![set.metrics().len() - 1, 0, 9_999]);
     let part = reading.next().await.expect("an answer").expect("a part");
     assert_eq!(part.columns.iter().map(|c| c.metric).collect::<Vec<_>>(), [METRICS - 1, 0]);
@@ -48,9 +54,19 @@ async fn the_chosen_columns_come_and_unknown_ones_do_not() {
     assert_eq!(reading.next().await.expect("the end"), None);
     assert_eq!(rig.store.read(query(), |_| Vec::new()).next().await.expect("the end"), None);
 
-    let sets = rig.store.sets(&tenant(), &host(1), Classification(0), 5_000, 6_000).await.expect("read");
+    let sets = rig
+        .store
+        .sets(&tenant(), &host(1), Classification::new(0).expect("a level"), 5_000, 6_000)
+        .await
+        .expect("read");
     assert_eq!(sets, [set()]);
-    assert!(rig.store.sets(&tenant(), &host(1), Classification(0), 10_000, 60_000).await.expect("read").is_empty());
+    assert!(
+        rig.store
+            .sets(&tenant(), &host(1), Classification::new(0).expect("a level"), 10_000, 60_000)
+            .await
+            .expect("read")
+            .is_empty()
+    );
     assert_eq!(rig.store.metric_set(&tenant(), set().id()).await.expect("read"), Some(set()));
     let mut other = set().id();
     other.0[3] ^= 1;
@@ -63,7 +79,13 @@ async fn a_query_that_reaches_too_far_is_refused() {
     let place = Place::new();
     let rig = place.open().await;
     rig.store.append(vec![batch(&key(1), 0, 0)]).await.expect("stored");
-    let query = Query { tenant: tenant(), host: host(1), clearance: Classification(0), from_ms: 0, to_ms: i64::MAX };
+    let query = Query {
+        tenant: tenant(),
+        host: host(1),
+        clearance: Classification::new(0).expect("a level"),
+        from_ms: 0,
+        to_ms: i64::MAX,
+    };
     let mut reading = rig.store.read(query, |_| vec![0]);
     reading.batches = MAX_QUERY_BATCHES;
     assert!(matches!(reading.next().await, Err(ReadError::TooMuch)));

@@ -275,7 +275,7 @@ impl<'a> Batches<'a> {
     fn check(&self, row: BatchRow) -> Option<BatchRecord> {
         let (host, boot) = self.found.boots.get(&row.boot)?;
         let (tenant, name) = self.found.hosts.get(host)?;
-        let classification = Classification(u8::try_from(row.classification).ok()?);
+        let classification = Classification::new(u8::try_from(row.classification).ok()?)?;
         let key = StreamKey { tenant: tenant.clone(), host: name.clone(), boot: *boot, classification };
         let set = *self.found.sets.get(&row.set)?;
         let crc = checksum(&key, row.range, row.start_ms, set, &row.blob);
@@ -344,7 +344,7 @@ fn streams(db: &Connection) -> Result<Vec<StreamKey>, rusqlite::Error> {
             tenant: batch_table::name_at(row, 2, TenantId::new)?,
             host: batch_table::name_at(row, 3, HostName::new)?,
             boot: BootId(row.get(1)?),
-            classification: Classification(row.get(0)?),
+            classification: crate::sqlite::classification(row, 0)?,
         })
     };
     select.query_map([], read)?.collect()

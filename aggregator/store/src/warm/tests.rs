@@ -178,7 +178,7 @@ async fn expectations_count_at_once_and_are_written() {
 async fn classifications_are_apart_and_a_reader_sees_what_it_dominates() {
     let place = Place::new();
     let rig = place.open().await;
-    let secret = Arc::new(StreamKey { classification: Classification(3), ..(*key(1)).clone() });
+    let secret = Arc::new(StreamKey { classification: Classification::new(3).expect("a level"), ..(*key(1)).clone() });
     rig.store.append(vec![batch(&key(1), 0, 0), batch(&secret, 100, 0)]).await.expect("stored");
     assert_eq!(rig.values(1, 0, i64::MAX).await.0, expected(0..10));
     assert_eq!(rig.store.warm().ledger(&secret).map(|l| l.totals().stored), Some(10));
