@@ -8,6 +8,7 @@ mod appender;
 mod hello;
 mod peer;
 mod sets;
+mod streams;
 
 use crate::fleet::FleetHandle;
 use crate::live::Live;

@@ -1,17 +1,16 @@
 //! One session: frames in, judged, handed to the appender; what became of them out.
 
 use super::appender::{self, Done, Job, Pending};
+use super::streams::{self, Read};
 use super::{Ingest, hello};
 use crate::live::{Latest, Link};
 use dsmil_crypto::policy::FLEET_NEGOTIATED;
 use dsmil_protocol::batch::{Batch, decode};
 use dsmil_protocol::clock::EpochEstimator;
 use dsmil_protocol::error::ErrorCode;
-use dsmil_protocol::frame::Frame;
 use dsmil_protocol::ids::{BootId, HostName, Tick, TickRange};
 use dsmil_protocol::message::{Gap, GapReason, GoodbyeReason, Heartbeat, Hello, Rejected};
 use dsmil_protocol::metric::MetricSet;
-use dsmil_protocol::reader::{FrameReader, ReadFault};
 use dsmil_protocol::session::aggregator::{AggregatorSession, Fault, Grant, Incoming, Telemetry};
 use dsmil_protocol::tlv::{Classification, Compartments};
 use dsmil_runtime::supervise::OnFailure;
@@ -27,13 +26,8 @@ use tokio::sync::mpsc;
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Frames read ahead of being judged, over all streams of a session.
 const FRAMES_AHEAD: usize = 16;
-/// Bytes taken from a stream at once.
-const CHUNK: usize = 64 << 10;
 /// The agent has closed its side, or we ours: what is on the way gets this long.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// What a reading task hands over.
-type Read = Result<Frame, ReadFault>;
 
 /// Runs the session of `host` until either side ends it.
 pub(super) async fn run(ingest: Ingest, connection: quinn::Connection, host: HostName, number: u64) {
@@ -46,8 +40,8 @@ pub(super) async fn run(ingest: Ingest, connection: quinn::Connection, host: Hos
         return;
     };
     let (frames, inbox) = mpsc::channel(FRAMES_AHEAD);
-    read_control(&ingest, receive, frames.clone());
-    read_lanes(&ingest, connection.clone(), frames);
+    streams::read_control(&ingest, receive, frames.clone());
+    streams::read_lanes(&ingest, connection.clone(), frames);
     let (jobs, job_queue) = mpsc::channel(appender::QUEUE);
     let (done, outcomes) = mpsc::unbounded_channel();
     let work = appender::run(ingest.clone(), job_queue, done);
@@ -385,42 +379,4 @@ fn at_ms(boot_ms: i64, tick: Tick) -> i64 {
 /// How far a host's wall clock is ahead of ours.
 fn ahead(epoch_ns: i64, boot_ns: u64, wall_ns: i64) -> i64 {
     wall_ns.saturating_sub(epoch_ns.saturating_add(i64::try_from(boot_ns).unwrap_or(i64::MAX)))
-}
-
-/// Reads the control stream; when it ends, so does the session.
-fn read_control(ingest: &Ingest, stream: quinn::RecvStream, frames: mpsc::Sender<Read>) {
-    let task = read(stream, frames);
-    ingest.0.supervisor.spawn("ingest-control", OnFailure::Note, task);
-}
-
-/// Reads every telemetry stream that the agent opens; quinn bounds how many there are at once.
-fn read_lanes(ingest: &Ingest, connection: quinn::Connection, frames: mpsc::Sender<Read>) {
-    let supervisor = ingest.0.supervisor.clone();
-    ingest.0.supervisor.spawn("ingest-lanes", OnFailure::Note, async move {
-        while let Ok(stream) = connection.accept_uni().await {
-            supervisor.spawn("ingest-lane", OnFailure::Note, read(stream, frames.clone()));
-        }
-        Ok::<(), std::convert::Infallible>(())
-    });
-}
-
-/// Cuts one stream into frames until it ends, or until nobody knows where its next frame starts.
-async fn read(mut stream: quinn::RecvStream, frames: mpsc::Sender<Read>) -> Result<(), std::convert::Infallible> {
-    let mut reader = FrameReader::new();
-    while let Ok(Some(chunk)) = stream.read_chunk(CHUNK, true).await {
-        reader.extend(&chunk.bytes);
-        loop {
-            let read = match reader.next_frame() {
-                Ok(Some(frame)) => Ok(frame),
-                Ok(None) => break,
-                Err(fault) => Err(fault),
-            };
-            let is_lost = matches!(read, Err(ReadFault { batch: None, .. }));
-            if frames.send(read).await.is_err() || is_lost {
-                let _ = stream.stop(VarInt::from_u32(3));
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,3 +1,5 @@
+//! Reading across the tiers.
+
 use super::{Coverage, ReadError, Step, Tier, plan};
 use crate::read::{MAX_QUERY_BATCHES, Query};
 use crate::record::Classification;

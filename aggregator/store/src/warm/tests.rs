@@ -1,3 +1,5 @@
+//! The journal through real files: what is stored, what damage does, what a full disk does.
+
 use crate::ledger::{LossReason, Totals};
 use crate::record::{Appended, Classification, Refusal, StreamKey};
 use crate::sqlite::{PAGE, beside};
@@ -239,10 +241,9 @@ fn a_full_disk_acknowledges_nothing_that_is_not_stored_and_resumes_by_itself() {
 }
 
 #[tokio::test]
-#[ignore = "run by the test above, on a disk of 12 MiB"]
 async fn on_a_small_disk() {
+    let Some(small) = small_tmpfs() else { return };
     let mut place = Place::new();
-    let small = small_tmpfs();
     place.disk = tempfile::tempdir_in(&small).expect("a folder");
     let other = small.join("somebody else's");
     std::fs::write(&other, vec![1; 2 << 20]).expect("written");
@@ -670,58 +671,4 @@ fn edit_copy(place: &Place) -> File {
 #[test]
 fn the_test_values_differ() {
     assert_ne!(value(3, 1), value(3, 2));
-}
-
-/// Not a check: how fast this is here. `cargo test -p dsmil-store speed -- --ignored --nocapture`
-#[tokio::test]
-#[ignore = "prints measurements"]
-async fn speed() {
-    let mut place = Place::new().with_hot();
-    // All 15,000 are to be written, none left out.
-    place.hot.as_mut().expect("with hot").queue_bytes = 64 << 20;
-    let rig = place.open().await;
-    let clock = &place.clock;
-    let origin = rig.store.hot_stats().expect("hot").floor_ms + 1_000;
-    let batches: Vec<_> = (0..20_000u32)
-        .map(|n| batch(&key(n % 1000), u64::from(n / 1000) * 10, origin - i64::from(n / 1000) * 10_000))
-        .collect();
-    let warm = rig.store.warm();
-    let per_second = |n: u32, from: std::time::Duration| f64::from(n) / (clock.mono() - from).as_secs_f64();
-    let from = clock.mono();
-    for batch in &batches[..500] {
-        warm.append(vec![Arc::clone(batch)]).await.expect("stored");
-    }
-    println!("warm, one at a time: {:.0} batches/s", per_second(500, from));
-    let (from, before) = (clock.mono(), warm.stats().commits);
-    join_all(batches[500..].iter().map(|b| async { drop(warm.append(vec![Arc::clone(b)]).await.expect("stored")) }))
-        .await;
-    println!(
-        "warm, 19,500 at once: {:.0} batches/s in {} commits",
-        per_second(19_500, from),
-        warm.stats().commits - before
-    );
-    let hot = rig.store.hot().expect("hot").clone();
-    let from = clock.mono();
-    for batch in &batches[..5_000] {
-        hot.append(&[Arc::clone(batch)]).await;
-    }
-    println!(
-        "hot, one at a time: {:.0} batches/s, {} commits",
-        per_second(5_000, from),
-        rig.store.hot_stats().expect("hot").commits
-    );
-    let from = clock.mono();
-    join_all(batches[5_000..].iter().map(|b| {
-        let hot = hot.clone();
-        async move { hot.append(std::slice::from_ref(b)).await }
-    }))
-    .await;
-    println!("hot, 15,000 at once: {:.0} batches/s, {:?}", per_second(15_000, from), rig.store.hot_stats());
-    let from = clock.mono();
-    let mut samples = 0;
-    for n in 0..1000 {
-        samples += rig.values(n, 0, i64::MAX).await.0.len();
-    }
-    println!("read: {:.0} hosts/s, {samples} samples", per_second(1000, from));
-    rig.close().await;
 }
