@@ -3,7 +3,7 @@
 //! Each connection is a task of its own from its first byte, so a slow handshake holds up nobody. Everything that a
 //! stranger can make us wait for or hold has a limit; most strangers never get to a request.
 
-use super::{ApiContext, Dropped, routes};
+use super::{ApiContext, App, Dropped, routes};
 use crate::api::stats::Place;
 use axum::Router;
 use dsmil_crypto::https::{HttpsServer, negotiated};
@@ -51,8 +51,10 @@ const TLS_HANDSHAKE: u8 = 22;
 
 /// Answers on `listener` until the program stops. A failure of a connection is noted and ends that connection alone.
 pub fn serve(listener: TcpListener, https: HttpsServer, context: ApiContext, supervisor: &Supervisor) {
+    let app = App::new(context.clone());
+    app.journal.start(context.store.clone(), context.clock.clone(), supervisor);
     let server = Arc::new(Server {
-        router: routes::router(context.clone()),
+        router: routes::router(app),
         https,
         context,
         supervisor: supervisor.clone(),

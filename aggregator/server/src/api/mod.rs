@@ -3,9 +3,21 @@
 //! Reading order: [`ApiContext`] (what it answers from), `listen` (connections and TLS), `routes` (what there is),
 //! `access` (who may), `problem` (how it says no), then one file a subject.
 
+mod access;
+mod health;
+mod hosts;
+mod journal;
+mod ledgers;
 mod listen;
+mod metrics;
+mod openapi;
+mod pipeline;
+pub(crate) mod problem;
 mod routes;
+mod scrape;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 pub use listen::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, serve};
 pub use stats::{ApiStats, Dropped};
@@ -19,7 +31,9 @@ use dsmil_protocol::tlv::Classification;
 use dsmil_runtime::clock::Clock;
 use dsmil_store::Store;
 use ipnet::IpNet;
+use journal::JournalWatch;
 use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::Semaphore;
 
 /// What the API answers from. Clones are handles to the same.
 #[derive(Clone, Debug)]
@@ -46,6 +60,25 @@ pub struct ApiContext {
     pub classical_from: Arc<[IpNet]>,
     /// Counts of the API itself; [`ApiStats::default`] at the start.
     pub stats: ApiStats,
+}
+
+/// What every handler sees.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) context: ApiContext,
+    /// Queries at work, and their answers on the way.
+    pub(crate) queries: Arc<Semaphore>,
+    journal: JournalWatch,
+}
+
+/// Queries at a time: each may hold an answer of some 60 MB until its client has taken it.
+const MAX_QUERIES: usize = 8;
+
+impl App {
+    fn new(context: ApiContext) -> Arc<Self> {
+        let (queries, journal) = (Arc::new(Semaphore::new(MAX_QUERIES)), JournalWatch::default());
+        Arc::new(Self { context, queries, journal })
+    }
 }
 
 /// The hashes of the tokens that are good; clones are handles to the same.

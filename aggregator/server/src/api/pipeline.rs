@@ -1,0 +1,190 @@
+//! `GET /health/pipeline`: each stage that a tick goes through, with its counts.
+
+use super::App;
+use super::health::{Health, Status};
+use super::ledgers::LedgerTotals;
+use super::openapi::Refusals;
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// Every stage.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct Pipeline {
+    status: Status,
+    ingest: IngestStage,
+    journal: JournalStage,
+    /// Absent if there is no cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    hot_cache: Option<HotStage>,
+    ledger: LedgerTotals,
+    /// From being sampled to being stored and visible, of ticks that did not wait for a link; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    tick_to_queryable_ms: Option<Delay>,
+    /// Bytes of telemetry frames for each stored sample; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    wire_bytes_per_sample: Option<f64>,
+    api: ApiStage,
+}
+
+/// What came in since the start.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct IngestStage {
+    hosts: usize,
+    hosts_up: usize,
+    sessions: u64,
+    frames: u64,
+    telemetry_bytes: u64,
+    batches: u64,
+    batches_resent: u64,
+    /// Not stored because the journal could not take them; the hosts keep them.
+    batches_deferred: u64,
+    ticks: u64,
+    samples: u64,
+    /// Refused frames and batches, by the protocol's error code.
+    faults: BTreeMap<&'static str, u64>,
+    /// Refused handshakes, by reason.
+    refusals: BTreeMap<&'static str, u64>,
+}
+
+/// The durable journal, since it was opened.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct JournalStage {
+    /// Commits fail, and none has succeeded since: a full disk, for one.
+    failing: bool,
+    /// Milliseconds since the last commit, to within a second; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    commit_age_ms: Option<u64>,
+    commits: u64,
+    failures: u64,
+    stored: u64,
+    duplicates: u64,
+    refused: u64,
+    damaged: u64,
+    bytes: u64,
+}
+
+/// The cache, since the start.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct HotStage {
+    /// Complete from here on, milliseconds since 1970; absent while it does not work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    floor_ms: Option<i64>,
+    commits: u64,
+    stored: u64,
+    left_out: u64,
+    evicted: u64,
+    reopened: u64,
+}
+
+/// A delay's distribution, interpolated within its histogram.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(super) struct Delay {
+    p50: f64,
+    p99: f64,
+    /// Ticks that were measured.
+    count: u64,
+}
+
+/// This side.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(super) struct ApiStage {
+    connections: usize,
+    /// Of which without a post-quantum key exchange.
+    classical_connections: u64,
+    unauthorised: u64,
+}
+
+impl Pipeline {
+    fn of(app: &App) -> Self {
+        let (context, telemetry) = (&app.context, &app.context.telemetry);
+        let mut ledger = LedgerTotals::default();
+        context.store.warm().ledgers().iter().for_each(|(_, boot)| ledger.add(boot));
+        let delays = &telemetry.delays;
+        let delay = delays.quantile(0.5).zip(delays.quantile(0.99));
+        let count = delays.cumulative().last().copied().unwrap_or(0);
+        Self {
+            status: Health::of(app).status,
+            ingest: ingest(app),
+            journal: journal(app),
+            hot_cache: hot(app),
+            ledger,
+            tick_to_queryable_ms: delay.map(|(p50, p99)| Delay { p50, p99, count }),
+            wire_bytes_per_sample: ratio(telemetry.telemetry_bytes.get(), telemetry.samples.get()),
+            api: ApiStage {
+                connections: context.stats.connections(),
+                classical_connections: context.stats.classical_now(),
+                unauthorised: context.stats.unauthorised(),
+            },
+        }
+    }
+}
+
+fn ingest(app: &App) -> IngestStage {
+    let (context, telemetry) = (&app.context, &app.context.telemetry);
+    let now_ms = context.clock.wall_ms();
+    IngestStage {
+        hosts: context.hosts().len(),
+        hosts_up: context.live.all().iter().filter(|(_, host)| host.is_up(now_ms)).count(),
+        sessions: telemetry.sessions.get(),
+        frames: telemetry.frames.get(),
+        telemetry_bytes: telemetry.telemetry_bytes.get(),
+        batches: telemetry.batches.get(),
+        batches_resent: telemetry.batches_resent.get(),
+        batches_deferred: telemetry.batches_deferred.get(),
+        ticks: telemetry.ticks.get(),
+        samples: telemetry.samples.get(),
+        faults: telemetry.faults().into_iter().map(|(code, count)| (code.name(), count)).collect(),
+        refusals: telemetry.refusals().into_iter().map(|(why, count)| (why.as_str(), count)).collect(),
+    }
+}
+
+fn journal(app: &App) -> JournalStage {
+    let warm = app.context.store.warm().stats();
+    let age = app.journal.commit_age(app.context.clock.mono());
+    JournalStage {
+        failing: app.journal.is_failing(),
+        commit_age_ms: age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        commits: warm.commits,
+        failures: warm.failures,
+        stored: warm.stored,
+        duplicates: warm.duplicates,
+        refused: warm.refused,
+        damaged: warm.damaged,
+        bytes: warm.bytes,
+    }
+}
+
+fn hot(app: &App) -> Option<HotStage> {
+    let hot = app.context.store.hot_stats()?;
+    Some(HotStage {
+        floor_ms: Some(hot.floor_ms).filter(|floor| *floor != i64::MAX),
+        commits: hot.commits,
+        stored: hot.stored,
+        left_out: hot.left_out,
+        evicted: hot.evicted,
+        reopened: hot.reopened,
+    })
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a ratio of counts; 2^53 bytes take decades")]
+fn ratio(bytes: u64, samples: u64) -> Option<f64> {
+    (samples > 0).then(|| bytes as f64 / samples as f64)
+}
+
+/// Each stage that a tick goes through, with its counts.
+#[utoipa::path(
+    get, path = "/health/pipeline", tag = "health",
+    responses((status = 200, description = "Every stage", body = Pipeline), Refusals)
+)]
+pub(super) async fn pipeline(State(app): State<Arc<App>>) -> Json<Pipeline> {
+    Json(Pipeline::of(&app))
+}
