@@ -51,22 +51,14 @@ const TLS_HANDSHAKE: u8 = 22;
 
 /// Answers on `listener` until the program stops. A failure of a connection is noted and ends that connection alone.
 pub fn serve(listener: TcpListener, https: HttpsServer, context: ApiContext, supervisor: &Supervisor) {
-    let app = App::new(context.clone());
-    app.journal.start(context.store.clone(), context.clock.clone(), supervisor);
-    let server = Arc::new(Server {
-        router: routes::router(app),
-        https,
-        context,
-        supervisor: supervisor.clone(),
-        stop: supervisor.stop(),
-    });
+    let server = Server::new(https, context, supervisor);
     supervisor.spawn("https", OnFailure::Stop, async move {
         server.accept(listener).await;
         Ok::<(), std::convert::Infallible>(())
     });
 }
 
-struct Server {
+pub(super) struct Server {
     router: Router,
     https: HttpsServer,
     context: ApiContext,
@@ -86,6 +78,13 @@ enum ConnectionError {
 }
 
 impl Server {
+    pub(super) fn new(https: HttpsServer, context: ApiContext, supervisor: &Supervisor) -> Arc<Self> {
+        let app = App::new(context.clone());
+        app.journal.start(context.store.clone(), context.clock.clone(), supervisor);
+        let (supervisor, stop) = (supervisor.clone(), supervisor.stop());
+        Arc::new(Self { router: routes::router(app), https, context, supervisor, stop })
+    }
+
     async fn accept(self: Arc<Self>, listener: TcpListener) {
         loop {
             let accepted = tokio::select! {
@@ -103,7 +102,7 @@ impl Server {
     }
 
     /// Gives the connection a task of its own, if there is a place for it.
-    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+    pub(super) fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let stats = &self.context.stats;
         let place = match stats.enter(peer.ip().to_canonical()) {
             Ok(place) => place,
