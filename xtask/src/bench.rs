@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: the figures, measured on release builds.
 //!
-//! The measuring is the program `bench` of the crate `e2e`; it finds the agent beside itself.
+//! The measuring is the program `bench` of the crate `e2e`; it finds the others beside itself.
 
 use clap::Args as ClapArgs;
 
@@ -18,9 +18,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     tools::ensure(&[tools::C_COMPILER])?;
     eprintln!("building in release (many minutes the first time) …");
-    let programs = ["--bin", "bench", "--bin", "dsmil-agent", "--bin", "dsmil-aggregator"];
+    let programs = ["bench", "dsmil-agent", "dsmil-aggregator", "dsmilctl", "dsmil-demo", "dsmil-sim"];
+    let programs = programs.map(|name| ["--bin", name]).concat();
     cargo::build(
-        &[&["--release", "-p", "e2e", "-p", "dsmil-agent", "-p", "dsmil-aggregator"], &programs[..]].concat(),
+        &[&["--release", "-p", "e2e", "-p", "dsmil-agent", "-p", "dsmil-aggregator", "-p", "dsmilctl"], &programs[..]]
+            .concat(),
     )?;
     let mut pass_on = args.groups.clone();
     if args.json {

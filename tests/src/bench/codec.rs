@@ -60,6 +60,16 @@ impl Capture {
         Ok(Self { wall_ms, columns })
     }
 
+    /// How many metrics it has.
+    pub fn metrics(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// How many ticks it has.
+    pub fn ticks(&self) -> usize {
+        self.wall_ms.len()
+    }
+
     /// The capture as batches of `ticks` ticks, what does not fill one left out.
     pub fn batches(&self, ticks: usize) -> Vec<Batch> {
         assert!((1..=MAX_TICKS).contains(&ticks), "a batch has 1 to {MAX_TICKS} ticks");

@@ -1,0 +1,86 @@
+//! The agent on this host, reporting to a real aggregator: what it costs here, and how soon what it saw can be asked for.
+
+use super::process::{cpu_time, pss_bytes};
+use super::{Row, Target};
+use crate::fleet::{AgentProc, Centre, Fleet, Parents, Ports, eventually};
+use anyhow::{Context, ensure};
+use dsmil_protocol::ids::HostName;
+use dsmil_runtime::clock::Clock;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long the first batch may take to be stored; only then is the agent's work steady.
+const FIRST_BATCH_WITHIN: Duration = Duration::from_secs(60);
+
+/// The figures of both groups that one run of the agent gives.
+pub(super) struct Figures {
+    pub(super) agent: Vec<Row>,
+    pub(super) latency: Vec<Row>,
+}
+
+pub(super) fn figures(run_for: Duration) -> anyhow::Result<Figures> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(measure(run_for))
+}
+
+async fn measure(run_for: Duration) -> anyhow::Result<Figures> {
+    let clock = Clock::real();
+    let fleet = Fleet::new(&Parents::default(), "dsmil-bench", &clock)?;
+    let host = HostName::new("h1")?;
+    let mut centre = Centre::init(&fleet, std::slice::from_ref(&host), Ports::free()?)?;
+    centre.start().await?;
+    let mut agent = AgentProc::new(&fleet, &centre, &host)?;
+    agent.start()?;
+    let pid = agent.process()?.id();
+    eventually(&clock, "the first batch is stored", FIRST_BATCH_WITHIN, || async {
+        Ok(centre.pipeline().await?.ledger.stored > 0)
+    })
+    .await?;
+
+    let (began, cpu_before) = (clock.mono(), cpu_time(pid)?);
+    clock.sleep(run_for).await;
+    let cpu = cpu_time(pid)?.saturating_sub(cpu_before).as_secs_f64();
+    let share = 100.0 * cpu / clock.mono().saturating_sub(began).as_secs_f64();
+    let pss = pss_bytes(pid)? as f64 / f64::from(1 << 20);
+    let spool = tmpfs_bytes(&agent.spool())? as f64 / f64::from(1 << 20);
+    let metrics: u64 = agent.status()?.sensors.iter().map(|sensor| sensor.metrics).sum();
+    let pipeline = centre.pipeline().await?;
+    ensure!(pipeline.ledger.lost == 0, "ticks were lost: {:?}", pipeline.ledger);
+    agent.stop().await?;
+    centre.stop().await?;
+
+    let delay = pipeline.tick_to_queryable_ms.context("no tick was timed")?;
+    let wire = pipeline.wire_bytes_per_sample.context("no sample was stored")?;
+    Ok(Figures {
+        agent: vec![
+            Row::aimed("agent, memory", pss, "MiB PSS", Target::AtMost(8.0)),
+            Row::aimed("agent, CPU", share, "% of a core", Target::AtMost(0.5))
+                .note(format!("{metrics} metrics a second, over {} s", run_for.as_secs())),
+            Row::told("agent, spool on tmpfs", spool, "MiB").note("beside the memory above"),
+            Row::told("wire, this host", wire, "B/sample").note("frames included, UDP excluded"),
+        ],
+        latency: vec![
+            Row::aimed("tick to queryable, p99", delay.p99 / 1000.0, "s", Target::Under(12.0))
+                .note("batches of 10 ticks: the first one waits for the tenth"),
+            Row::told("tick to queryable, p50", delay.p50 / 1000.0, "s"),
+            Row::missed("tick to queryable while watched, p99", "s", Target::Under(1.5), "LIVE not there yet"),
+        ],
+    })
+}
+
+/// Bytes that a database and its companions take.
+fn tmpfs_bytes(database: &Path) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for suffix in ["", "-wal", "-shm"] {
+        let mut path = database.as_os_str().to_owned();
+        path.push(suffix);
+        match std::fs::metadata(&path) {
+            // stat(2): blocks are of 512 bytes, whatever the filesystem's.
+            Ok(file) => sum += file.blocks() * 512,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("{} cannot be seen", Path::new(&path).display())),
+        }
+    }
+    Ok(sum)
+}

@@ -1,0 +1,91 @@
+//! The figures of the project, measured against their targets.
+//!
+//! A group is measured as a whole; each of its figures is a row. A target that is missed is printed as missed: only what
+//! could not be measured is an error.
+
+pub mod codec;
+mod figures;
+mod frame;
+mod hosts;
+mod ingest;
+mod load;
+mod process;
+mod size;
+mod store;
+
+pub use figures::{Row, Target, as_json, as_table};
+
+use anyhow::Context;
+use codec::Capture;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Ticks in a batch, as an agent sends them.
+pub(crate) const BATCH_TICKS: usize = 10;
+
+/// Figures that are measured together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Group {
+    /// The batch codec on the capture: bytes and nanoseconds a sample.
+    Codec,
+    /// One telemetry frame: what framing costs in bytes and in time.
+    Frame,
+    /// The store alone: batches a second into the hot cache and the warm journal.
+    Hot,
+    /// The agent's program file.
+    Binary,
+    /// The agent on this host: memory, CPU, tmpfs.
+    Agent,
+    /// From a tick's sampling to an answer that shows it.
+    Latency,
+    /// Real QUIC connections that push batches into an aggregator as fast as it acknowledges them.
+    Ingest,
+}
+
+/// What to measure and for how long.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The groups; none means all.
+    pub groups: BTreeSet<Group>,
+    /// How long the agent runs.
+    pub agent_for: Duration,
+    /// How long batches are pushed.
+    pub ingest_for: Duration,
+    /// Connections that push.
+    pub connections: usize,
+    /// The folder of the product's programs.
+    pub programs: PathBuf,
+}
+
+/// Measures, group after group. Progress goes to standard error.
+pub fn run(options: &Options) -> anyhow::Result<Vec<Row>> {
+    let wants = |group| options.groups.is_empty() || options.groups.contains(&group);
+    let mut rows = Vec::new();
+    let mut measure = |group: Group, figures: &mut dyn FnMut() -> anyhow::Result<Vec<Row>>| {
+        if wants(group) {
+            eprintln!("measuring: {group:?} …");
+            rows.extend(figures().with_context(|| format!("the group {group:?} could not be measured"))?);
+        }
+        anyhow::Ok(())
+    };
+    let capture = capture()?;
+    measure(Group::Codec, &mut || figures::codec(&capture))?;
+    measure(Group::Frame, &mut || frame::figures(&capture))?;
+    measure(Group::Hot, &mut || store::figures(&capture))?;
+    measure(Group::Binary, &mut || size::figures(&options.programs))?;
+    let (agent, latency) = (wants(Group::Agent), wants(Group::Latency));
+    let both = if agent { Group::Agent } else { Group::Latency };
+    measure(both, &mut || {
+        let found = hosts::figures(options.agent_for)?;
+        let shown = [(agent, found.agent), (latency, found.latency)];
+        Ok(shown.into_iter().filter(|(wanted, _)| *wanted).flat_map(|(_, rows)| rows).collect())
+    })?;
+    measure(Group::Ingest, &mut || ingest::figures(&capture, options))?;
+    Ok(rows)
+}
+
+fn capture() -> anyhow::Result<Capture> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench-data");
+    Capture::load(&folder.join("host-1hz.csv.zst"), &folder.join("host-set.txt")).context("cannot read the capture")
+}

@@ -1,0 +1,65 @@
+//! What the kernel says of a process or a thread: memory and CPU time.
+
+use anyhow::Context;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Proportional set size of a process, bytes: its own pages and its share of those it has in common with others
+/// (`Documentation/filesystems/proc.rst`, smaps_rollup).
+pub(super) fn pss_bytes(pid: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).with_context(|| format!("{path} has no Pss"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().with_context(|| format!("Pss in {path}"))?;
+    Ok(kib << 10)
+}
+
+/// CPU time of a process, user and system, its threads that ended included (`proc_pid_stat(5)`, fields 14 and 15).
+pub(super) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    // The second field is the program's name, which may hold anything but ends with the last bracket.
+    let fields = text.rsplit_once(')').map(|(_, rest)| rest.split_whitespace()).context("no fields in stat")?;
+    let times: Vec<u64> = fields.skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+    let [user, system] = times[..] else { anyhow::bail!("{path} is cut short") };
+    let ticks = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_secs_f64((user + system) as f64 / ticks as f64))
+}
+
+/// A thread of this process.
+pub(super) struct Thread(PathBuf);
+
+impl Thread {
+    /// The thread of this name.
+    pub(super) fn named(name: &str) -> anyhow::Result<Self> {
+        for entry in fs::read_dir("/proc/self/task")? {
+            let path = entry?.path();
+            if fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name) {
+                return Ok(Self(path));
+            }
+        }
+        anyhow::bail!("this process has no thread called {name}")
+    }
+
+    /// The time it has run (`Documentation/scheduler/sched-stats.rst`, schedstat: the first number, nanoseconds).
+    pub(super) fn cpu_time(&self) -> anyhow::Result<Duration> {
+        let path = self.0.join("schedstat");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let ns = text.split_whitespace().next().context("schedstat is empty")?.parse()?;
+        Ok(Duration::from_nanos(ns))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_memory_and_has_run() {
+        let pid = std::process::id();
+        assert!(pss_bytes(pid).expect("memory") > 100 << 10);
+        assert!(cpu_time(pid).expect("time") < Duration::from_secs(3600));
+        assert!(Thread::named("no such thread").is_err());
+    }
+}
