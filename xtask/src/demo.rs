@@ -40,7 +40,8 @@ impl Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     tools::ensure(&[tools::C_COMPILER])?;
     eprintln!("building (several minutes the first time) …");
-    let programs = ["--bin", "dsmil-agent", "--bin", "dsmil-aggregator", "--bin", "dsmilctl", "--bin", "dsmil-demo"];
+    let programs =
+        ["dsmil-agent", "dsmil-aggregator", "dsmilctl", "dsmil-sim", "dsmil-demo"].map(|name| ["--bin", name]).concat();
     cargo::build(
         &[&["-p", "dsmil-agent", "-p", "dsmil-aggregator", "-p", "dsmilctl", "-p", "e2e"], &programs[..]].concat(),
     )?;

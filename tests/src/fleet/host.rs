@@ -1,0 +1,170 @@
+//! The hosts of a throw-away fleet: this one with a real agent, and simulated ones.
+
+use super::{Centre, Fleet, Process, Program, rewrite};
+use crate::sim::Summary;
+use anyhow::{Context, bail};
+use dsmil_agent::local::{self, Reply, Verb};
+use dsmil_agent::status::Status;
+use dsmil_protocol::ids::HostName;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// How long a stopping agent may take: it sends what waits, for some seconds.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
+/// How long a stopping simulator may take: all of its hosts do that at once.
+const SIM_STOP_WITHIN: Duration = Duration::from_secs(60);
+
+/// A real agent on this machine's metrics.
+#[derive(Debug)]
+pub struct AgentProc<'f> {
+    fleet: &'f Fleet,
+    host: HostName,
+    config: PathBuf,
+    ram: PathBuf,
+    process: Option<Process>,
+}
+
+impl<'f> AgentProc<'f> {
+    /// Sets an agent up for a host that the centre knows. It is not started.
+    pub fn new(fleet: &'f Fleet, centre: &Centre<'_>, host: &HostName) -> anyhow::Result<Self> {
+        let ram = fleet.ram().join("agents").join(host.as_str());
+        fleet.folder_for_children(&ram)?;
+        let made = centre.agent_folder(host);
+        // Ours, not in the folder of the children: when we are root, nobody else is to say what we write over.
+        let config = fleet.disk().join("config").join(format!("{host}.toml"));
+        let text = |path: &Path| toml::Value::String(path.to_string_lossy().into_owned());
+        rewrite(&made.join("agent.toml"), &config, |table| {
+            table.insert("socket".into(), text(&ram.join("s")));
+            let spool = toml::Table::from_iter([("path".to_owned(), text(&ram.join("spool.sqlite")))]);
+            table.insert("spool".into(), spool.into());
+            let files = [("certificate", "agent.pem"), ("key", "agent.key"), ("trust", "trust.pem")];
+            let files = files.map(|(key, file)| (key.to_owned(), text(&made.join(file))));
+            table.insert("identity".into(), toml::Table::from_iter(files).into());
+        })?;
+        Ok(Self { fleet, host: host.clone(), config, ram, process: None })
+    }
+
+    /// Starts it, again if need be. It is up before it has a link.
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        let args = ["run".as_ref(), "--config".as_ref(), self.config.as_os_str()];
+        let name = format!("agent-{}", self.host);
+        self.process = Some(self.fleet.launcher().start(&name, Program::Agent, &args)?);
+        Ok(())
+    }
+
+    /// Asks it to stop, and waits until it has: it sends what waits, and says goodbye.
+    pub async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        let status = self.process()?.stop(STOP_WITHIN).await;
+        self.process = None;
+        status
+    }
+
+    /// Ends it at once, without a word.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process()?.kill()?;
+        self.process = None;
+        Ok(())
+    }
+
+    /// The running program.
+    pub fn process(&mut self) -> anyhow::Result<&mut Process> {
+        self.process.as_mut().with_context(|| format!("the agent of {} is not running", self.host))
+    }
+
+    /// Changes its configuration, for the next start.
+    pub fn configure(&self, change: impl FnOnce(&mut toml::Table)) -> anyhow::Result<()> {
+        rewrite(&self.config, &self.config, change)
+    }
+
+    /// Its spool.
+    pub fn spool(&self) -> PathBuf {
+        self.ram.join("spool.sqlite")
+    }
+
+    /// What it says of itself.
+    pub fn status(&self) -> anyhow::Result<Status> {
+        match local::ask(&self.ram.join("s"), Verb::Status)? {
+            Reply::Status(status) => Ok(*status),
+            other => bail!("the agent answered {other:?}"),
+        }
+    }
+}
+
+/// How the simulator is to be started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SimOptions {
+    /// What values are drawn from.
+    pub seed: u64,
+    /// The hosts' wall clocks are ahead by so much.
+    pub wall_shift_s: i64,
+    /// From so many seconds after the start on.
+    pub wall_shift_after_s: u64,
+    /// Hosts that are left out, in the order of their names.
+    pub first: usize,
+    /// Hosts that are taken; none: all that follow.
+    pub count: Option<usize>,
+    /// Time over which they start, milliseconds; none: as the simulator thinks best.
+    pub ramp_ms: Option<u64>,
+}
+
+/// The simulator with its hosts.
+#[derive(Debug)]
+pub struct SimProc<'f> {
+    fleet: &'f Fleet,
+    args: Vec<OsString>,
+    process: Option<Process>,
+}
+
+impl<'f> SimProc<'f> {
+    /// Sets the simulator up for the simulated hosts that the centre knows. It is not started.
+    pub fn new(fleet: &'f Fleet, centre: &Centre<'_>, options: SimOptions) -> Self {
+        let mut args = vec!["--json".into(), "--agents-dir".into(), centre.folder().join("agents").into_os_string()];
+        args.extend(["--spool-dir".into(), fleet.ram().join("sim").into_os_string()]);
+        let mut flag = |name: &str, value: String| args.push(format!("--{name}={value}").into());
+        flag("seed", options.seed.to_string());
+        flag("wall-shift-s", options.wall_shift_s.to_string());
+        flag("wall-shift-after-s", options.wall_shift_after_s.to_string());
+        flag("first", options.first.to_string());
+        if let Some(count) = options.count {
+            flag("count", count.to_string());
+        }
+        if let Some(ramp) = options.ramp_ms {
+            flag("ramp-ms", ramp.to_string());
+        }
+        Self { fleet, args, process: None }
+    }
+
+    /// Starts it, again if need be; its hosts then start one after the other.
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        self.process = Some(self.fleet.launcher().start("sim", Program::Sim, &self.args)?);
+        Ok(())
+    }
+
+    /// Asks it to stop, waits until it has, and returns what it says became of its ticks.
+    pub async fn stop(&mut self) -> anyhow::Result<Summary> {
+        let process = self.process()?;
+        let status = process.stop(SIM_STOP_WITHIN).await?;
+        if !status.success() {
+            bail!("the simulator failed ({status}); its last words:\n{}", process.log_tail());
+        }
+        let printed = process.printed();
+        let last = printed.lines().last().context("the simulator printed nothing")?;
+        let summary = serde_json::from_str(last).context("the simulator printed another form")?;
+        self.process = None;
+        Ok(summary)
+    }
+
+    /// Ends it at once, without a word.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.process()?.kill()?;
+        self.process = None;
+        Ok(())
+    }
+
+    /// The running program.
+    pub fn process(&mut self) -> anyhow::Result<&mut Process> {
+        self.process.as_mut().context("the simulator is not running")
+    }
+}

@@ -1,0 +1,8 @@
+//! Whole fleets, fault rigs, the fleet simulator and benchmarks.
+
+pub mod bench;
+pub mod client;
+pub mod demo;
+pub mod docs;
+pub mod fleet;
+pub mod sim;
