@@ -262,7 +262,12 @@ pub(super) async fn one(
 pub(super) fn known_host(app: &App, id: Result<Path<String>, PathRejection>) -> Result<HostName, Problem> {
     let id = id.map_or_else(|_| String::new(), |Path(id)| id);
     let host = HostName::new(id.as_str()).map_err(|_| Problem::no_host(&id))?;
-    if app.context.hosts().contains(&host) { Ok(host) } else { Err(Problem::no_host(&id)) }
+    let context = &app.context;
+    // Not by the list of all hosts: each of them is scraped, and each scrape comes through here.
+    let exists = context.fleet.get().host(&host).is_some()
+        || context.live.get(&host).is_some()
+        || !context.store.warm().streams_of(&context.tenant, &host).is_empty();
+    if exists { Ok(host) } else { Err(Problem::no_host(&id)) }
 }
 
 fn detail(app: &App, host: HostName) -> HostDetail {

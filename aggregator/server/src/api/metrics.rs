@@ -54,14 +54,17 @@ impl Page {
         self.0.single(name, Type::Gauge, help, value);
     }
 
-    /// A family with one label.
+    /// A family with one label; none without a sample.
     fn labelled<'a>(
         &mut self,
         (name, kind, help): (&str, Type, &str),
         label: &str,
         values: impl IntoIterator<Item = (&'a str, f64)>,
     ) {
-        self.0.family(name, kind, Some(help));
+        let mut values = values.into_iter().peekable();
+        if values.peek().is_some() {
+            self.0.family(name, kind, Some(help));
+        }
         for (text, value) in values {
             self.0.sample(name, [(label, text)], value);
         }

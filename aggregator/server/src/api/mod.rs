@@ -23,15 +23,17 @@ pub use listen::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, serve};
 pub use stats::{ApiStats, Dropped};
 
 use crate::fleet::FleetHandle;
-use crate::live::Live;
+use crate::live::{Latest, Live};
+use crate::prometheus::LOOK_BACK_MS;
 use crate::telemetry::Telemetry;
 use dsmil_crypto::token::TokenHash;
-use dsmil_protocol::ids::TenantId;
+use dsmil_protocol::ids::{HostName, TenantId};
 use dsmil_protocol::tlv::Classification;
 use dsmil_runtime::clock::Clock;
 use dsmil_store::Store;
 use ipnet::IpNet;
 use journal::JournalWatch;
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::Semaphore;
 
@@ -60,6 +62,29 @@ pub struct ApiContext {
     pub classical_from: Arc<[IpNet]>,
     /// Counts of the API itself; [`ApiStats::default`] at the start.
     pub stats: ApiStats,
+}
+
+impl ApiContext {
+    /// Every host there is or was: in the fleet file, seen since the start, or in the ledger.
+    pub(crate) fn hosts(&self) -> BTreeSet<HostName> {
+        let mut hosts: BTreeSet<HostName> = self.fleet.get().hosts().map(|(name, _)| name.clone()).collect();
+        hosts.extend(self.live.names());
+        let ledgers = self.store.warm().ledgers();
+        hosts.extend(ledgers.iter().filter(|(key, _)| key.tenant == self.tenant).map(|(key, _)| key.host.clone()));
+        hosts
+    }
+
+    /// A host's newest tick, if a reader may see it.
+    pub(crate) fn latest(&self, host: &HostName) -> Option<Arc<Latest>> {
+        let latest = self.live.get(host)?.latest?;
+        self.clearance.dominates(latest.classification).then_some(latest)
+    }
+
+    /// The newest tick, if it is not older than a query would look back.
+    pub(crate) fn fresh_latest(&self, host: &HostName) -> Option<Arc<Latest>> {
+        let oldest = self.clock.wall_ms().saturating_sub(LOOK_BACK_MS);
+        self.latest(host).filter(|latest| latest.time_ms > oldest)
+    }
 }
 
 /// What every handler sees.

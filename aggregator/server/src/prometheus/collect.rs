@@ -332,6 +332,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_sample_is_too_old_to_the_millisecond() {
+        let shape = Shape::Steps { start_ms: 0, step_ms: LOOK_BACK_MS - 1, count: 2 };
+        assert_eq!(one_series(shape, &[(0, 1.0)]), [(0, 1.0), (LOOK_BACK_MS - 1, 1.0)]);
+        let shape = Shape::Steps { start_ms: 0, step_ms: LOOK_BACK_MS, count: 2 };
+        assert_eq!(one_series(shape, &[(0, 1.0)]), [(0, 1.0)]);
+    }
+
     fn part(names: &[&str], times_ms: &[i64], values: &[Option<u64>]) -> Part {
         let metric = |name: &&str| Metric {
             name: (*name).into(),

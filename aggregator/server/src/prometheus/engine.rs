@@ -2,7 +2,6 @@
 //!
 //! Hosts are read one after the other: an answer holds one host's page of batches at a time, however many there are.
 
-use super::LOOK_BACK_MS;
 use super::answer::Refused;
 use super::collect::{Collector, HostCollector, Series, Shape, TooMany};
 use super::filter::{Filter, shown_labels};
@@ -161,26 +160,3 @@ impl Distinct {
 
 /// Texts in a list: a fleet of 10,000 hosts has some hundred thousand devices and mount points.
 const MAX_TEXTS: usize = 200_000;
-
-impl ApiContext {
-    /// Every host there is or was: in the fleet file, seen since the start, or in the ledger.
-    pub(crate) fn hosts(&self) -> BTreeSet<HostName> {
-        let mut hosts: BTreeSet<HostName> = self.fleet.get().hosts().map(|(name, _)| name.clone()).collect();
-        hosts.extend(self.live.names());
-        let ledgers = self.store.warm().ledgers();
-        hosts.extend(ledgers.iter().filter(|(key, _)| key.tenant == self.tenant).map(|(key, _)| key.host.clone()));
-        hosts
-    }
-
-    /// A host's newest tick, if a reader may see it.
-    pub(crate) fn latest(&self, host: &HostName) -> Option<Arc<Latest>> {
-        let latest = self.live.get(host)?.latest?;
-        self.clearance.dominates(latest.classification).then_some(latest)
-    }
-
-    /// The newest tick, if it is not older than a query would look back.
-    pub(crate) fn fresh_latest(&self, host: &HostName) -> Option<Arc<Latest>> {
-        let oldest = self.clock.wall_ms().saturating_sub(LOOK_BACK_MS);
-        self.latest(host).filter(|latest| latest.time_ms > oldest)
-    }
-}

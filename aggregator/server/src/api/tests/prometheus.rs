@@ -114,6 +114,21 @@ async fn a_range_query_has_a_value_at_every_step() {
 }
 
 #[tokio::test]
+async fn a_query_sees_what_the_readers_clearance_dominates() {
+    let params = [("query", "node_load1{host=\"h3\"}"), ("time", "1700000109")];
+    let names = [("start", "1700000000")];
+    for (level, seen) in [(2, false), (3, true)] {
+        let clearance = dsmil_protocol::tlv::Classification::new(level).expect("a level");
+        let rig = Rig::open_with(|context| context.clearance = clearance).await;
+        let result = data(&rig, "query", &params).await["result"].take();
+        assert_eq!(result.as_array().map(Vec::len), Some(usize::from(seen)), "{level}");
+        let hosts = data(&rig, "label/host/values", &names).await;
+        assert_eq!(hosts.as_array().expect("a list").contains(&json!("h3")), seen, "{level}");
+        rig.close().await;
+    }
+}
+
+#[tokio::test]
 async fn names_and_values_are_listed() {
     let rig = Rig::open().await;
     let all = [("start", "1700000000")];
