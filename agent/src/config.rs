@@ -6,6 +6,7 @@ mod explain;
 pub use check::{Finding, Severity};
 pub use explain::ConfigError;
 
+use crate::root::{HOST_PROC, HOST_SYS};
 use dsmil_protocol::batch::MAX_TICKS;
 use dsmil_protocol::ids::{DeviceId, HostName, TenantId};
 use dsmil_protocol::message::MAX_DEVICES;
@@ -116,7 +117,7 @@ pub struct RootSection {
 
 impl Default for RootSection {
     fn default() -> Self {
-        Self { proc: "/proc".into(), sys: "/sys".into(), rootfs: "/".into() }
+        Self { proc: HOST_PROC.into(), sys: HOST_SYS.into(), rootfs: "/".into() }
     }
 }
 
@@ -139,13 +140,9 @@ impl AgentConfig {
     /// Relative paths are taken from the folder of the configuration, so that it can be copied as a whole.
     fn resolve(&mut self, folder: &Path) {
         let identity = &mut self.identity;
-        for path in [
-            &mut identity.certificate,
-            &mut identity.key,
-            &mut identity.trust,
-            &mut self.spool.path,
-            &mut self.socket,
-        ] {
+        for path in
+            [&mut identity.certificate, &mut identity.key, &mut identity.trust, &mut self.spool.path, &mut self.socket]
+        {
             *path = folder.join(&*path);
         }
     }

@@ -33,6 +33,8 @@ pub struct OpenReport {
     pub leftover_ticks: u64,
     /// A file that could not be used as it was. Without one and without batches, the spool is fresh.
     pub set_aside: Option<SetAside>,
+    /// Why there is no usable file at present; it is tried again each second.
+    pub unusable: Option<String>,
 }
 
 /// A file that could not be used, and what became of it.
@@ -96,6 +98,12 @@ pub enum SpoolError {
     /// The spool cannot be read or written at present; ticks are counted and become gaps. It is tried again each second.
     #[error("the spool cannot be read or written at present")]
     Unusable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Another process has it open.
+    #[error("another agent has the spool {} open: stop it, or set `spool.path` in agent.toml to another path", path.display())]
+    InUse {
+        /// The spool's file.
+        path: PathBuf,
+    },
     /// A tick is sampled once, in rising order.
     #[error("tick {} comes after tick {}", tick.0, last.0)]
     OutOfOrder {
