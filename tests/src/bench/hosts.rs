@@ -2,7 +2,7 @@
 
 use super::process::{cpu_time, pss_bytes};
 use super::{Row, Target};
-use crate::fleet::{AgentProc, Centre, Fleet, Parents, Ports, eventually};
+use crate::fleet::{AgentProc, Centre, Fleet, Parents, Ports};
 use anyhow::{Context, ensure};
 use dsmil_protocol::ids::HostName;
 use dsmil_runtime::clock::Clock;
@@ -33,10 +33,13 @@ async fn measure(run_for: Duration) -> anyhow::Result<Figures> {
     let mut agent = AgentProc::new(&fleet, &centre, &host)?;
     agent.start()?;
     let pid = agent.process()?.id();
-    eventually(&clock, "the first batch is stored", FIRST_BATCH_WITHIN, || async {
-        Ok(centre.pipeline().await?.ledger.stored > 0)
-    })
-    .await?;
+    let give_up = clock.mono() + FIRST_BATCH_WITHIN;
+    while centre.pipeline().await?.ledger.stored == 0 {
+        let process = agent.process()?;
+        process.check_alive()?;
+        ensure!(clock.mono() < give_up, "nothing was stored; the agent's last words:\n{}", process.log_tail());
+        clock.sleep(Duration::from_millis(200)).await;
+    }
 
     let (began, cpu_before) = (clock.mono(), cpu_time(pid)?);
     clock.sleep(run_for).await;

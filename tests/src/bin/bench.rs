@@ -28,8 +28,14 @@ struct Cli {
     groups: Vec<Group>,
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    measure(Cli::parse()).unwrap_or_else(|error| {
+        eprintln!("bench: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn measure(cli: Cli) -> anyhow::Result<ExitCode> {
     ensure!((1..=1_000).contains(&cli.connections), "--connections is 1 to 1,000: an aggregator is made for so many");
     let this = std::env::current_exe().context("this program's own path")?;
     let programs = this.parent().context("a program lies in a folder")?.to_owned();

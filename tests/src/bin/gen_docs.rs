@@ -17,8 +17,14 @@ struct Cli {
     check: bool,
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    generate(&Cli::parse()).unwrap_or_else(|error| {
+        eprintln!("gen-docs: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn generate(cli: &Cli) -> anyhow::Result<ExitCode> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/generated");
     let this = std::env::current_exe().context("this program's own path")?;
     let pages = docs::pages(this.parent().context("a program lies in a folder")?)?;
