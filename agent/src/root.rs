@@ -82,10 +82,15 @@ pub struct Capacity {
     pub files_free: u64,
 }
 
+/// Where the kernel's process and system files are, unless a configuration says otherwise.
+pub const HOST_PROC: &str = "/proc";
+/// Where the kernel's device tree is, unless a configuration says otherwise.
+pub const HOST_SYS: &str = "/sys";
+
 impl Root {
     /// The host this program runs on.
     pub fn host() -> Result<Self, OpenRootError> {
-        Self::at("/proc".as_ref(), "/sys".as_ref(), "/".as_ref())
+        Self::at(HOST_PROC.as_ref(), HOST_SYS.as_ref(), "/".as_ref())
     }
 
     /// A host whose /proc, /sys and / are elsewhere: in a container with the host's mounted, or in a test's tree.

@@ -88,7 +88,7 @@ fn hot(config: &Config, findings: &mut Vec<Finding>) {
     let there = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
     match rustix::fs::statfs(there) {
         Err(error) => note(findings, "hot cache", Outcome::Warning, format!("{}: {error}", there.display())),
-        Ok(fs) if i64::from(fs.f_type) != TMPFS_MAGIC => {
+        Ok(fs) if fs.f_type != TMPFS_MAGIC => {
             let detail = format!(
                 "{} is not on a tmpfs: the cache will wear the disk; mount a tmpfs there or set hot.path",
                 folder.display()
