@@ -57,8 +57,11 @@ impl Report {
             waiting: ledger.waiting,
             lost: ledger.lost_by.clone(),
             duplicates: ledger.duplicates,
-            wire_bytes_per_sample: *wire_bytes_per_sample,
-            tick_to_queryable_ms: Delays { p50: delay.map(|d| d.p50), p99: delay.map(|d| d.p99) },
+            wire_bytes_per_sample: wire_bytes_per_sample.map(|bytes| rounded(bytes, 1000.0)),
+            tick_to_queryable_ms: Delays {
+                p50: delay.map(|delay| rounded(delay.p50, 1.0)),
+                p99: delay.map(|delay| rounded(delay.p99, 1.0)),
+            },
         }
     }
 
@@ -91,6 +94,11 @@ impl Report {
     }
 }
 
+/// To so many parts of one: more digits than were measured tell nothing.
+fn rounded(value: f64, parts: f64) -> f64 {
+    (value * parts).round() / parts
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { hosts, expected, stored, waiting, .. } = self;
@@ -112,9 +120,9 @@ mod tests {
     fn evidence() -> Evidence {
         let lost_by = BTreeMap::from([("agent_down".to_owned(), 2), ("evicted".to_owned(), 3)]);
         let ledger = Ledger { expected: 100, stored: 90, waiting: 5, lost: 5, lost_by, duplicates: 0 };
-        let tick_to_queryable_ms = Some(Delay { p50: 5000.0, p99: 10_000.0 });
+        let tick_to_queryable_ms = Some(Delay { p50: 4999.96, p99: 10_000.0 });
         let pipeline =
-            Pipeline { ledger, tick_to_queryable_ms, wire_bytes_per_sample: Some(0.7), ..Pipeline::default() };
+            Pipeline { ledger, tick_to_queryable_ms, wire_bytes_per_sample: Some(0.7004), ..Pipeline::default() };
         Evidence { pipeline, sampled: 98, silent: Vec::new() }
     }
 

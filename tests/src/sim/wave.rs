@@ -56,7 +56,10 @@ impl Wave {
             Self::Sways { around, by, over } => {
                 let (span, within) = (2 * by + 1, tick % over);
                 let (from, to) = (noise.at(tick / over) % span, noise.at(tick / over + 1) % span);
-                Some(around - by + (from * (over - within) + to * within) / over)
+                let trend = (from * (over - within) + to * within) / over;
+                // A tenth of the way to anywhere: no gauge of a real host moves in a straight line.
+                let shiver = noise.at(!tick) % span;
+                Some(around - by + (trend * 9 + shiver) / 10)
             }
             Self::AtTimes(value) => (!noise.at(tick / 60).is_multiple_of(10)).then_some(value),
         }
