@@ -121,7 +121,7 @@ impl Database {
     /// Opens the file, or makes it, for this process alone.
     pub(super) fn open(path: &Path, capacity_bytes: u64) -> Result<Self, OpenFailure> {
         let len = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
-        if len(path) == 0 && len(&beside(path, "-wal")) > 0 {
+        if len(path) < PAGE && (len(path) > 0 || len(&beside(path, "-wal")) > 0) {
             // SQLite would take it for a new database and delete the log.
             return Err(Damage::Truncated.into());
         }

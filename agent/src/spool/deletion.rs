@@ -86,8 +86,17 @@ impl Spool {
     }
 
     /// The encoding of a metric set that some batch uses.
+    ///
+    /// Nobody asks for a set that they know: if it was damaged, its batches are of no use to anybody and become gaps.
     pub fn metric_set(&mut self, set: SetId) -> Result<Option<Vec<u8>>, SpoolError> {
-        self.attempt(|spool| spool.read(|step| Ok(step.metric_set(set)?)))
+        self.attempt(|spool| {
+            let content = spool.read(|step| Ok(step.metric_set(set)?))?;
+            if content.is_none() && spool.index.sets.contains_key(&set) {
+                let useless = spool.read(|step| Ok(step.all_of(set)?))?;
+                spool.drop_damaged(useless)?;
+            }
+            Ok(content)
+        })
     }
 
     /// At most `limit` gaps whose loss is not acknowledged, the oldest first.
@@ -185,6 +194,17 @@ impl Step<'_> {
     fn stored(&self, id: i64) -> Result<Option<Stored>, rusqlite::Error> {
         let mut select = self.db.prepare_cached("SELECT id, last, crc, hash, content FROM batch WHERE id = ?1")?;
         select.query_row([id], Stored::read).optional()
+    }
+
+    fn all_of(&self, set: SetId) -> Result<Vec<Stored>, rusqlite::Error> {
+        let mut select = self.db.prepare_cached("SELECT id, last FROM batch WHERE hash = ?1")?;
+        let mut rows = select.query([set.0])?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            let ticks = range(row.get(0)?, row.get(1)?).ok_or_else(|| corrupt("a batch's ticks"))?;
+            all.push(Stored { id: row.get(0)?, ticks, set, content: Vec::new(), is_whole: false });
+        }
+        Ok(all)
     }
 
     /// Deletes acknowledged batches, some at a time. Returns whether there may be more.

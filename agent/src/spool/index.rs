@@ -31,13 +31,22 @@ impl Boot {
     }
 }
 
+/// How a metric set is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SetUse {
+    /// Batches that use it.
+    pub(super) batches: u64,
+    /// Its content is in the file; it is not if its page was damaged.
+    pub(super) is_described: bool,
+}
+
 /// What is in the file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     /// By age, the oldest first.
     pub(super) boots: BTreeMap<Ordinal, Boot>,
-    /// Batches of each metric set that is in the file.
-    pub(super) sets: HashMap<SetId, u64>,
+    /// The metric sets that are in the file, or that batches in it use.
+    pub(super) sets: HashMap<SetId, SetUse>,
     /// Ticks that are not in a batch yet.
     pub(super) pending: u64,
     /// Their metric set.
@@ -79,14 +88,14 @@ impl Index {
     /// A batch came.
     pub(super) fn batch_in(&mut self, set: SetId) {
         self.batches += 1;
-        *self.sets.entry(set).or_default() += 1;
+        self.sets.entry(set).or_default().batches += 1;
     }
 
     /// A batch went.
     pub(super) fn batch_out(&mut self, set: SetId) {
         self.batches = self.batches.saturating_sub(1);
-        if let Some(count) = self.sets.get_mut(&set) {
-            *count = count.saturating_sub(1);
+        if let Some(used) = self.sets.get_mut(&set) {
+            used.batches = used.batches.saturating_sub(1);
         }
     }
 
@@ -121,7 +130,7 @@ impl Index {
         index.load_boots(db)?;
         let mut select = db.prepare("SELECT hash FROM metric_set")?;
         for hash in select.query_map([], |row| row.get(0))? {
-            index.sets.insert(SetId(hash?), 0);
+            index.sets.insert(SetId(hash?), SetUse { batches: 0, is_described: true });
         }
         let mut select = db.prepare("SELECT id, last, crc, hash FROM batch")?;
         let mut rows = select.query([])?;

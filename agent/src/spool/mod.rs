@@ -30,18 +30,21 @@ pub use inspect::{InspectError, Inspection, inspect};
 pub use report::{BatchKey, Damage, OpenReport, SetAside, SpoolConfig, SpoolError};
 
 use crate::sampler::Row;
-use crate::status::{BootEntry, SpoolReport, SpoolStatus};
+use crate::status::{BootEntry, SpoolReport, SpoolStatus, SpoolTotals};
 use database::{Database, OpenFailure, PAGE, Trouble, trouble};
 use dsmil_protocol::batch::{BatchError, MAX_TICKS};
 use dsmil_protocol::ids::{BootId, Tick, TickRange};
 use dsmil_protocol::message::{BootAccount, GapReason, MAX_BOOTS};
+use dsmil_protocol::metric::MetricSet;
 use dsmil_protocol::session::agent::Vitals;
 use dsmil_runtime::clock::Clock;
 use index::Index;
 use replace::ReplaceError;
 use room::{Ballast, free_bytes};
 use rows::{MAX_TICK, Ordinal};
+use salvage::Known;
 use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
 use std::time::Duration;
 use step::{Failure, Step};
 
@@ -49,8 +52,8 @@ use step::{Failure, Step};
 pub const MIN_CAPACITY: u64 = 512 << 10;
 /// Batches that one eviction takes at most: its transaction is in the log, and so in memory, at once.
 const EVICT_AT_ONCE: usize = 256;
-/// Pages that a push may need besides its row: of every table and index that it touches, one.
-const PUSH_PAGES: u64 = 12;
+/// Pages that a push may need besides its row and its batch; the reserve is for the rest.
+const PUSH_PAGES: u64 = 4;
 /// Holes that wait to be written down while the spool takes nothing. They follow each other, so more become one.
 const MAX_UNRECORDED: usize = 64;
 
@@ -72,6 +75,10 @@ pub struct Spool {
     asleep: Option<Duration>,
     /// Ticks that could not be taken in, and holes, until they are written down.
     unrecorded: Vec<(TickRange, GapReason)>,
+    /// Refused ticks that the totals do not have yet.
+    refused: u64,
+    /// The metric set of the last tick.
+    set: Option<Arc<MetricSet>>,
 }
 
 impl Spool {
@@ -100,6 +107,8 @@ impl Spool {
             last: None,
             asleep: None,
             unrecorded: Vec::new(),
+            refused: 0,
+            set: None,
         };
         let mut report = OpenReport::default();
         match spool.reopen(&mut report) {
@@ -133,7 +142,7 @@ impl Spool {
         self.last = Some(row.tick);
         let outcome = self.attempt(|spool| spool.take(row));
         if outcome.is_err() {
-            self.index.totals.ticks_refused += 1;
+            self.refused += 1;
             self.note_unrecorded(TickRange { first: row.tick, last: row.tick }, GapReason::SpoolFull);
         }
         outcome
@@ -188,7 +197,10 @@ impl Spool {
             ticks_waiting: self.index.waiting(),
             ticks_pending: self.index.pending,
             boot_ticks: self.accounts().iter().find(|account| account.boot == self.boot.1).map(|account| account.ticks),
-            totals: self.index.current_totals(),
+            totals: {
+                let totals = self.index.current_totals();
+                SpoolTotals { ticks_refused: totals.ticks_refused + self.refused, ..totals }
+            },
             set_aside: replace::set_aside_files(&self.config.path).into_iter().map(|(_, path)| path).collect(),
         }
     }
@@ -225,7 +237,8 @@ impl Spool {
 impl Spool {
     fn take(&mut self, row: &Row) -> Result<Option<BatchKey>, Failure> {
         self.make_room(rows::encoded_len(row.values.len()))?;
-        let (boot, batch_ticks, unrecorded) = (self.boot, self.config.batch_ticks, self.unrecorded.clone());
+        let (boot, batch_ticks, refused) = (self.boot, self.config.batch_ticks, self.refused);
+        let unrecorded = self.unrecorded.clone();
         let sealed = self.write(|step| {
             let mut sealed = None;
             let is_other = !unrecorded.is_empty() || step.index.pending_set.is_some_and(|set| set != row.set.id());
@@ -236,6 +249,10 @@ impl Spool {
                 step.ensure_boot(boot, *ticks)?;
                 step.add_gap(boot.0, *ticks, *reason)?;
             }
+            if refused > 0 {
+                step.index.totals.ticks_refused += refused;
+                step.write_totals()?;
+            }
             step.insert_tick(boot, row)?;
             if step.index.pending >= batch_ticks as u64 {
                 sealed = step.seal(batch_ticks)?;
@@ -243,6 +260,10 @@ impl Spool {
             Ok(sealed)
         })?;
         self.unrecorded.clear();
+        self.refused = 0;
+        if self.set.as_ref().is_none_or(|set| !Arc::ptr_eq(set, &row.set)) {
+            self.set = Some(Arc::clone(&row.set));
+        }
         Ok(sealed)
     }
 
@@ -368,10 +389,10 @@ impl Spool {
     fn reopen(&mut self, report: &mut OpenReport) -> Result<(), SpoolError> {
         usable_folder(&self.config)?;
         // Before the first tick, nobody knows what is in the file.
-        let known = (!self.index.boots.is_empty()).then_some(&self.index);
-        let opened = replace::open(&self.config, known).or_else(|_| {
+        let known = (!self.index.boots.is_empty()).then(|| self.known());
+        let opened = replace::open(&self.config, known.as_ref()).or_else(|_| {
             self.ballast.release();
-            replace::open(&self.config, known)
+            replace::open(&self.config, known.as_ref())
         });
         let (db, index, aside) = opened.map_err(|error| self.unusable(error))?;
         report.leftover_ticks = index.pending;
@@ -383,7 +404,8 @@ impl Spool {
     /// Puts a fresh file in the place of the one in use.
     fn replace(&mut self, damage: Damage) -> Result<SetAside, SpoolError> {
         self.ballast.release();
-        let replaced = replace::replace(&self.config, Some(&mut self.db), damage, Some(&self.index));
+        let known = self.known();
+        let replaced = replace::replace(&self.config, Some(&mut self.db), damage, Some(&known));
         let (db, index, aside) = replaced.map_err(|error| self.unusable(error))?;
         self.settle_in(db, index);
         Ok(aside)
@@ -406,6 +428,10 @@ impl Spool {
             // The next push seals them, or finds out what to do about the failure.
             tracing::warn!(error = %chain(&error), "ticks that were left in the spool are not sealed yet");
         }
+    }
+
+    fn known(&self) -> Known {
+        Known { index: self.index.clone(), set: self.set.clone() }
     }
 
     fn unusable(&self, error: ReplaceError) -> SpoolError {

@@ -178,7 +178,7 @@ fn value(kind: u64, body: &[u8]) -> Option<(Value, &[u8])> {
         6 => int(8),
         8 => Some((Value::Int(0), body)),
         9 => Some((Value::Int(1), body)),
-        12.. if kind % 2 == 0 => {
+        12.. if kind.is_multiple_of(2) => {
             let (bytes, rest) = body.split_at_checked(usize::try_from((kind - 12) / 2).ok()?)?;
             Some((Value::Blob(bytes.to_vec()), rest))
         }

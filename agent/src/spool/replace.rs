@@ -8,7 +8,7 @@ use super::index::Index;
 use super::pages::Image;
 use super::report::{Damage, SetAside, SpoolConfig};
 use super::room::free_bytes;
-use super::salvage::{Salvage, Salvaged};
+use super::salvage::{Known, Salvage, Salvaged};
 use super::step::Failure;
 use std::path::{Path, PathBuf};
 
@@ -39,11 +39,11 @@ impl From<rusqlite::Error> for ReplaceError {
 /// Opens the spool's file; one that cannot be used is replaced.
 pub(super) fn open(
     config: &SpoolConfig,
-    known: Option<&Index>,
+    known: Option<&Known>,
 ) -> Result<(Database, Index, Option<SetAside>), ReplaceError> {
     finish_interrupted(&config.path)?;
     let damage = match load(config) {
-        Ok((db, index)) if known.is_some_and(|known| !index.has_all_of(known)) => {
+        Ok((db, index)) if known.is_some_and(|known| !index.has_all_of(&known.index)) => {
             // We had it open and lost it, and what is there now is not it.
             let (db, index, aside) = replace(config, Some(&mut Some(db)), Damage::Replaced, known)?;
             return Ok((db, index, Some(aside)));
@@ -69,7 +69,7 @@ pub(super) fn replace(
     config: &SpoolConfig,
     old: Option<&mut Option<Database>>,
     damage: Damage,
-    known: Option<&Index>,
+    known: Option<&Known>,
 ) -> Result<(Database, Index, SetAside), ReplaceError> {
     let fresh = beside(&config.path, SALVAGE);
     let is_ours = !matches!(damage, Damage::Version { .. } | Damage::Foreign(_));
@@ -100,7 +100,7 @@ pub(super) fn replace(
     Ok((db, index, SetAside { damage, path, salvaged_ticks: ticks, lost_ticks }))
 }
 
-fn start(config: &SpoolConfig, fresh: &Path, known: Option<&Index>) -> Result<Salvage, ReplaceError> {
+fn start(config: &SpoolConfig, fresh: &Path, known: Option<&Known>) -> Result<Salvage, ReplaceError> {
     for suffix in ["", "-wal", "-shm"] {
         remove(&beside(fresh, suffix))?;
     }

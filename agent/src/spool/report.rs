@@ -73,8 +73,8 @@ pub enum Damage {
     /// Another file has its name.
     #[error("another file took the place of the one in use")]
     Replaced,
-    /// Somebody cut it short while it was in use.
-    #[error("the file was truncated while it was in use")]
+    /// Somebody cut it short.
+    #[error("the file was truncated")]
     Truncated,
 }
 

@@ -20,6 +20,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Rows of ticks held until all batches are known: those of a batch, and stale copies of as many before.
 const MAX_TICK_ROWS: usize = 8 * MAX_TICKS;
@@ -36,6 +37,13 @@ const BOOT_COLUMNS: usize = 5;
 pub(super) struct Salvaged {
     pub(super) ticks: u64,
     pub(super) lost_ticks: u64,
+}
+
+/// What a running agent knows about the file that it lost.
+pub(super) struct Known {
+    pub(super) index: Index,
+    /// The metric set of the newest ticks.
+    pub(super) set: Option<Arc<MetricSet>>,
 }
 
 /// A salvage under way.
@@ -71,12 +79,16 @@ struct TickRow {
 
 impl Salvage {
     /// Starts with a fresh file at `path`, where nothing is. `known`: what was in the damaged one, if somebody knows.
-    pub(super) fn start(path: &Path, capacity_bytes: u64, known: Option<&Index>) -> Result<Self, OpenFailure> {
+    pub(super) fn start(path: &Path, capacity_bytes: u64, known: Option<&Known>) -> Result<Self, OpenFailure> {
         let fresh = Database::open(path, capacity_bytes)?;
+        if let Some(set) = known.and_then(|known| known.set.as_ref()) {
+            let index = &mut Index::default();
+            Step { db: &fresh.conn, index, max_gaps: 0 }.describe(set)?;
+        }
         fresh.conn.execute_batch("BEGIN")?;
         Ok(Self {
             fresh,
-            known: known.cloned(),
+            known: known.map(|known| known.index.clone()),
             uncommitted: 0,
             max_gaps: max_gaps(capacity_bytes),
             boots: BTreeMap::new(),
@@ -124,9 +136,8 @@ impl Salvage {
         let id = row.id;
         match row.values.as_slice() {
             [Blob(boot), Int(first), Int(floor), Int(last), Int(sum)] => {
-                if *sum == crc(Table::Boot, id, &[*first, *floor, *last], &[boot]) {
-                    self.take_boot(id, boot, (*first, *floor, *last));
-                }
+                let is_whole = *sum == crc(Table::Boot, id, &[*first, *floor, *last], &[boot]);
+                is_whole.then(|| self.take_boot(id, boot, (*first, *floor, *last)));
             }
             [Blob(hash), Blob(content)] => self.take_set(hash, content)?,
             [Blob(content), Int(sum)] if *sum == crc(Table::Totals, id, &[], &[content]) => {
@@ -163,12 +174,9 @@ impl Salvage {
                 }
             }
             [Int(last), Int(code), Int(sum), Blob(content)] => {
-                if *sum == crc(Table::Rejected, id, &[*last, *code], &[content]) {
-                    self.insert(
-                        "INSERT OR IGNORE INTO rejected(id, last, code, crc, content) VALUES (?1, ?2, ?3, ?4, ?5)",
-                        params![id, last, code, sum, content],
-                    )?;
-                }
+                let insert = "INSERT OR IGNORE INTO rejected(id, last, code, crc, content) VALUES (?1, ?2, ?3, ?4, ?5)";
+                let is_whole = *sum == crc(Table::Rejected, id, &[*last, *code], &[content]);
+                is_whole.then(|| self.insert(insert, params![id, last, code, sum, content])).transpose()?;
             }
             _ => {}
         }

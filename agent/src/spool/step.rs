@@ -3,7 +3,7 @@
 //! A step changes the file and a copy of the index together; both count only when the transaction is committed.
 
 use super::database::corrupt;
-use super::index::{Index, encode_totals};
+use super::index::{Index, SetUse, encode_totals};
 use super::report::{BatchKey, SpoolError};
 use super::rows::{self, Ordinal, Table, batch_crc, crc, decode_values, encode_values, range, sql};
 use crate::sampler::Row;
@@ -55,10 +55,7 @@ impl Step<'_> {
     pub(super) fn insert_tick(&mut self, boot: (Ordinal, BootId), row: &Row) -> Result<(), Failure> {
         let (ticks, id) = (TickRange { first: row.tick, last: row.tick }, boot.0.row(row.tick));
         let set = row.set.id();
-        if !self.index.sets.contains_key(&set) {
-            self.execute("INSERT INTO metric_set(hash, content) VALUES (?1, ?2)", params![set.0, row.set.encode()])?;
-            self.index.sets.insert(set, 0);
-        }
+        self.describe(&row.set)?;
         self.ensure_boot(boot, ticks)?;
         let values = encode_values(&row.values);
         let crc = crc(Table::Tick, id, &[row.wall_ms], &[&boot.1.0, &set.0, &values]);
@@ -71,6 +68,15 @@ impl Step<'_> {
         self.index.pending += 1;
         self.index.pending_set = Some(set);
         Ok(())
+    }
+
+    /// Writes down what a metric set is, if it is not known yet.
+    pub(super) fn describe(&mut self, set: &MetricSet) -> Result<(), rusqlite::Error> {
+        let used = self.index.sets.entry(set.id()).or_default();
+        if std::mem::replace(&mut used.is_described, true) {
+            return Ok(());
+        }
+        self.execute("INSERT INTO metric_set(hash, content) VALUES (?1, ?2)", params![set.id().0, set.encode()])
     }
 
     /// Makes a boot known; `ticks` are the first that it answers for.
@@ -260,7 +266,7 @@ impl Step<'_> {
     pub(super) fn tidy(&mut self) -> Result<(), rusqlite::Error> {
         if self.index.sets.len() > 1 {
             let pending = self.index.pending_set;
-            let unused = |(set, batches): (&SetId, &u64)| (*batches == 0 && pending != Some(*set)).then_some(*set);
+            let unused = |(set, used): (&SetId, &SetUse)| (used.batches == 0 && pending != Some(*set)).then_some(*set);
             let unused: Vec<SetId> = self.index.sets.iter().filter_map(unused).collect();
             for set in unused {
                 self.execute("DELETE FROM metric_set WHERE hash = ?1", [set.0])?;

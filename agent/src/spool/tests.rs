@@ -7,10 +7,9 @@ mod model;
 use super::*;
 use dsmil_protocol::batch;
 use dsmil_protocol::message::{Accounted, GapRecord, Rejected};
-use dsmil_protocol::metric::{Kind, Metric, MetricSet, Repr, Scale};
+use dsmil_protocol::metric::{Kind, Metric, Repr, Scale};
 use dsmil_protocol::session::agent::SpooledBatch;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 const BOOT: BootId = BootId([7; 16]);
 const OTHER_BOOT: BootId = BootId([8; 16]);
@@ -71,7 +70,8 @@ fn metric_set(name: &str, metrics: usize) -> Arc<MetricSet> {
 /// A row whose values tell its tick, and do not compress well.
 fn row(set: &Arc<MetricSet>, tick: u64) -> Row {
     let value = |metric: usize| {
-        let mixed = (tick + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(metric as u32 % 64);
+        let mixed =
+            (tick + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(u32::try_from(metric % 64).expect("small"));
         (metric % 7 != 3).then_some(if metric == 0 { tick } else { mixed })
     };
     let values = (0..set.metrics().len()).map(value).collect();

@@ -11,7 +11,8 @@ fn places(spool: &mut Spool) -> (u64, u64) {
 
 #[test]
 fn at_capacity_the_oldest_batches_go_and_are_gaps() {
-    let bench = Bench { capacity_bytes: MIN_CAPACITY, sets: [metric_set("a", 300), metric_set("b", 1)], ..Bench::new() };
+    let bench =
+        Bench { capacity_bytes: MIN_CAPACITY, sets: [metric_set("a", 300), metric_set("b", 1)], ..Bench::new() };
     let mut spool = bench.open();
     for tick in 1..=2_000 {
         spool.push(&bench.row(tick), None).expect("room is made");
@@ -43,11 +44,8 @@ fn rejected_batches_go_first() {
 
 #[test]
 fn a_tick_larger_than_the_spool_is_refused_and_the_agent_goes_on() {
-    let bench = Bench {
-        capacity_bytes: MIN_CAPACITY,
-        sets: [metric_set("a", 10), metric_set("wide", 60_000)],
-        ..Bench::new()
-    };
+    let bench =
+        Bench { capacity_bytes: MIN_CAPACITY, sets: [metric_set("a", 10), metric_set("wide", 60_000)], ..Bench::new() };
     let mut spool = bench.filled(1..=5);
     let refused = spool.push(&row(&bench.sets[1], 6), None);
     assert!(matches!(refused, Err(SpoolError::Full)), "{refused:?}");
@@ -67,8 +65,7 @@ impl Tmpfs {
     fn mount(bytes: u64) -> Option<Self> {
         let dir = tempfile::tempdir().expect("a folder");
         let options = format!("size={bytes}");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(dir.path()).output();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(dir.path()).output();
         if mounted.is_ok_and(|out| out.status.success()) {
             return Some(Self(dir));
         }
