@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file could not be read.
-    #[error("cannot read {}: make it (`dsmil-agent --help` names what it holds), or name another file", path.display())]
+    #[error("cannot read {}: `dsmil-aggregator init --host NAME` makes one, --config names another", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

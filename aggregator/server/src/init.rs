@@ -3,12 +3,13 @@
 //! Run again with more hosts it only adds their folders, as long as the root's key is there.
 
 use crate::config::{AgentSection, ApiSection, Config, HotSection, IdentityFiles, Listen, WarmSection};
-use crate::fleet::EXAMPLE;
+use crate::fleet::{EXAMPLE, Fleet, FleetError, Host};
 use dsmil_crypto::identity::{Identity, Trust};
 use dsmil_crypto::issue::{FleetRoot, HttpsRoot, INIT_LEAF_LIFETIME};
 use dsmil_crypto::spiffe::TrustDomain;
 use dsmil_crypto::token::ApiToken;
 use dsmil_protocol::ids::{HostName, TenantId};
+use dsmil_protocol::tlv::Classification;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -27,7 +28,7 @@ pub struct Order {
     pub tenant: TenantId,
     /// The trust domain.
     pub trust_domain: TrustDomain,
-    /// Hosts to make folders for.
+    /// Hosts to enrol and to make folders for; none: the shipped example's.
     pub hosts: Vec<HostName>,
     /// Where agents reach this aggregator, `host:port`.
     pub advertise: String,
@@ -85,7 +86,10 @@ pub enum InitError {
         /// The folder.
         path: PathBuf,
     },
-    /// Not a name for an aggregator.
+    /// The fleet file that is there is not one.
+    #[error("the fleet file cannot be added to")]
+    Fleet(#[from] FleetError),
+    /// A configuration could not be written down.
     #[error("the configuration could not be written as TOML")]
     Toml(#[from] toml::ser::Error),
 }
@@ -99,7 +103,10 @@ pub fn run(order: &Order) -> Result<Made, InitError> {
     let is_new = !folder.join("aggregator.toml").exists();
     let root = fleet_root(order, is_new)?;
     let api_token = if is_new { Some(centre(order, &root)?) } else { None };
-    let agents = order.hosts.iter().map(|host| agent(order, &root, host)).collect::<Result<_, _>>()?;
+    let fleet = enrol(order)?;
+    let asked = |name: &HostName| order.hosts.is_empty() || order.hosts.contains(name);
+    let hosts = fleet.hosts().filter(|(name, _)| asked(name));
+    let agents = hosts.map(|(name, host)| agent(order, &root, name, host)).collect::<Result<_, _>>()?;
     Ok(Made {
         config: folder.join("aggregator.toml"),
         root: folder.join("root"),
@@ -134,7 +141,8 @@ fn centre(order: &Order, root: &FleetRoot) -> Result<String, InitError> {
     write(&at("https-root.pem"), 0o644, &https_root.certificate_pem())?;
     let token = ApiToken::generate();
     write(&order.folder.join("api-tokens"), 0o600, &format!("{}\n", token.hash()))?;
-    write(&order.folder.join("fleet.toml"), 0o644, &fleet_text(&order.hosts))?;
+    let fleet = if order.hosts.is_empty() { EXAMPLE } else { EMPTY_FLEET };
+    write(&order.folder.join("fleet.toml"), 0o644, fleet)?;
     let config = Config {
         name: order.name.clone(),
         tenant: order.tenant.clone(),
@@ -151,24 +159,29 @@ fn centre(order: &Order, root: &FleetRoot) -> Result<String, InitError> {
     Ok(token.secret().to_string())
 }
 
-/// The hosts that were asked for, or the shipped example where none was.
-fn fleet_text(hosts: &[HostName]) -> String {
-    if hosts.is_empty() {
-        return EXAMPLE.to_string();
-    }
-    let mut text =
-        String::from("# The fleet: the only authority for which hosts there are and who speaks for which device.\n");
-    for host in hosts {
+/// Puts the hosts that were asked for into the fleet file, as far as they are not there.
+fn enrol(order: &Order) -> Result<Fleet, InitError> {
+    let path = order.folder.join("fleet.toml");
+    let fleet = Fleet::load(&path)?;
+    let mut text = std::fs::read_to_string(&path).map_err(|source| InitError::Io { path: path.clone(), source })?;
+    for host in order.hosts.iter().filter(|host| fleet.host(host).is_none()) {
         // Writing to a String cannot fail.
         let _ = write!(text, "\n[[host]]\nname = \"{host}\"\n");
     }
-    text
+    write(&path, 0o644, &text)?;
+    Ok(Fleet::parse(&text)?)
 }
+
+const EMPTY_FLEET: &str = "# The fleet: the only authority for which hosts there are and who speaks for which device.
+# docs/generated/configuration.md tells what a host and a device may have.
+";
 
 #[derive(Serialize)]
 struct AgentFile<'a> {
     host: &'a HostName,
     tenant: &'a TenantId,
+    classification: Classification,
+    devices: Vec<u16>,
     aggregators: [&'a str; 1],
     identity: AgentIdentity,
 }
@@ -180,7 +193,7 @@ struct AgentIdentity {
     trust: &'static str,
 }
 
-fn agent(order: &Order, root: &FleetRoot, host: &HostName) -> Result<PathBuf, InitError> {
+fn agent(order: &Order, root: &FleetRoot, host: &HostName, entry: &Host) -> Result<PathBuf, InitError> {
     let folder = order.folder.join("agents").join(host.as_str());
     if folder.join("agent.toml").exists() {
         return Ok(folder);
@@ -193,6 +206,8 @@ fn agent(order: &Order, root: &FleetRoot, host: &HostName) -> Result<PathBuf, In
     let file = AgentFile {
         host,
         tenant: &order.tenant,
+        classification: entry.grant.clearance,
+        devices: entry.grant.devices.iter().map(|device| device.0).collect(),
         aggregators: [&order.advertise],
         identity: AgentIdentity { certificate: "agent.pem", key: "agent.key", trust: "trust.pem" },
     };
@@ -219,7 +234,6 @@ pub fn advertised(listen: SocketAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::Fleet;
 
     fn order(folder: &Path, hosts: &[&str]) -> Order {
         Order {
@@ -246,8 +260,19 @@ mod tests {
         assert_eq!(second.api_token, None);
         assert_eq!(std::fs::read(&first.config).expect("still there"), config);
         assert!(folder.path().join("agents/h2/agent.key").exists());
+        let fleet = Fleet::load(&folder.path().join("fleet.toml")).expect("a fleet");
+        assert_eq!(fleet.hosts().count(), 2, "the new host is enrolled too");
         std::fs::remove_file(folder.path().join("root/root.key")).expect("taken away");
         assert!(matches!(run(&order(folder.path(), &["h3"])), Err(InitError::RootAway { .. })));
+    }
+
+    #[test]
+    fn without_hosts_the_shipped_example_is_set_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = run(&order(folder.path(), &[])).expect("init");
+        assert_eq!(made.agents.len(), 10);
+        let l7 = std::fs::read_to_string(folder.path().join("agents/l7-1/agent.toml")).expect("a configuration");
+        assert!(l7.contains("classification = 7") && l7.contains("47"), "{l7}");
     }
 
     #[test]

@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 /// How often batches past their retention are removed.
@@ -86,7 +87,7 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
         tenant: config.tenant.clone(),
         store: store.clone(),
         live: live.clone(),
-        fleet,
+        fleet: fleet.clone(),
         telemetry: telemetry.clone(),
         tokens: Tokens::new(tokens),
         clock: clock.clone(),
@@ -97,6 +98,7 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
     };
     api::serve(listener, HttpsServer::new(&credential, time)?, context, supervisor);
     prune(config, &store, clock, supervisor);
+    reload(config, &fleet, &live, supervisor)?;
     Ok(Running { quic, https, store, live, telemetry })
 }
 
@@ -115,6 +117,29 @@ fn open_store(config: &Config, clock: &Clock, supervisor: &Supervisor) -> anyhow
 fn make_folder(file: &Path) -> anyhow::Result<()> {
     let Some(folder) = file.parent() else { return Ok(()) };
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))
+}
+
+/// Reads the fleet file again at SIGHUP. One that is not valid changes nothing.
+fn reload(config: &Config, fleet: &FleetHandle, live: &Live, supervisor: &Supervisor) -> std::io::Result<()> {
+    let (path, fleet, live, stop) = (config.fleet.clone(), fleet.clone(), live.clone(), supervisor.stop());
+    let mut hangup = signal(SignalKind::hangup())?;
+    supervisor.spawn("reload", OnFailure::Note, async move {
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => {}
+                () = stop.requested() => return Ok::<(), std::convert::Infallible>(()),
+            }
+            match Fleet::load(&path) {
+                Ok(new) => {
+                    new.hosts().for_each(|(name, _)| live.update(name, |_| {}));
+                    tracing::info!(hosts = new.hosts().count(), "the fleet file was read again");
+                    fleet.replace(new);
+                }
+                Err(error) => tracing::error!(%error, "the fleet file is not valid; the one before stays in force"),
+            }
+        }
+    });
+    Ok(())
 }
 
 fn prune(config: &Config, store: &Store, clock: &Clock, supervisor: &Supervisor) {

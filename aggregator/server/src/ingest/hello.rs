@@ -10,12 +10,7 @@ use std::sync::Arc;
 
 /// The stream of one boot of a host.
 pub(super) fn key(ingest: &Ingest, host: &HostName, boot: BootId, classification: Classification) -> Arc<StreamKey> {
-    Arc::new(StreamKey {
-        tenant: ingest.0.tenant.clone(),
-        host: host.clone(),
-        boot,
-        classification,
-    })
+    Arc::new(StreamKey { tenant: ingest.0.tenant.clone(), host: host.clone(), boot, classification })
 }
 
 /// Brings the ledger up to what the host says it holds, and returns what need not be sent again.

@@ -84,6 +84,7 @@ struct Peer {
     host: HostName,
     number: u64,
     enrolled: bool,
+    /// What the fleet file gives this host's telemetry. A frame that claims less does not make it less.
     classification: Classification,
     jobs: mpsc::Sender<Job>,
     boot: Option<BootId>,
@@ -279,14 +280,14 @@ impl Peer {
         };
         let boot_ms = self.boot_ms(&batch);
         let start_ms = at_ms(boot_ms, range.first);
-        let key = hello::key(&self.ingest, &self.host, boot, telemetry.classification);
+        let key = hello::key(&self.ingest, &self.host, boot, self.classification);
         let record = match BatchRecord::new(key, &batch.header, start_ms, telemetry.bytes.into()) {
             Ok(record) => Arc::new(record),
             Err(error) => return self.reject(boot, range.first, ErrorCode::BatchMalformed, &error.to_string()),
         };
         let timely = self.timely(&batch);
         let samples = batch.matrix.samples();
-        self.show(&batch, set, telemetry.classification, boot_ms);
+        self.show(&batch, set, boot_ms);
         if self.jobs.try_send(Job::Batch(Pending { record, samples, timely, boot_ms })).is_err() {
             counters.batches_deferred.add(1);
         }
@@ -318,7 +319,8 @@ impl Peer {
     }
 
     /// Shows the newest tick to whoever asks for latest values. This does not wait for the journal.
-    fn show(&self, batch: &Batch, set: Arc<MetricSet>, classification: Classification, boot_ms: i64) {
+    fn show(&self, batch: &Batch, set: Arc<MetricSet>, boot_ms: i64) {
+        let classification = self.classification;
         let newest = batch.header.stamps.len() - 1;
         let tick = batch.header.stamps[newest].tick;
         let boot = batch.header.boot;
