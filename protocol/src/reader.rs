@@ -59,6 +59,11 @@ impl FrameReader {
         }
     }
 
+    /// How long the body is that is being waited for, so that room for it can be found before it comes.
+    pub fn awaited(&self) -> Option<usize> {
+        self.header.map(|header| header.body_len())
+    }
+
     /// Whether the stream could end here without cutting a frame.
     pub fn is_between_frames(&self) -> bool {
         self.header.is_none() && self.start == self.buffer.len()

@@ -10,7 +10,7 @@ use dsmil_store::record::{Refusal, StreamKey};
 use dsmil_store::warm::WarmError;
 use dsmil_store::{Appended, BatchRecord};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// Jobs of one session that may wait. More means that the journal cannot keep up: the rest is left to the spool.
 pub(super) const QUEUE: usize = 64;
@@ -37,6 +37,8 @@ pub(super) struct Pending {
     pub(super) timely: Vec<Tick>,
     /// Milliseconds since 1970 of tick 0.
     pub(super) boot_ms: i64,
+    /// Its share of what the session may hold.
+    pub(super) _room: Option<OwnedSemaphorePermit>,
 }
 
 /// What became of it.

@@ -20,7 +20,7 @@ use quinn::VarInt;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// A peer that has a connection and says no HELLO within this holds a place for nothing.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -167,14 +167,15 @@ impl Peer {
 
     async fn receive(&mut self, read: Read) {
         let now = self.ingest.now();
-        let judged = match read {
+        let Read { frame, room } = read;
+        let judged = match frame {
             Ok(frame) => self.session.receive(frame, now),
             Err(fault) => self.session.receive_fault(fault, now),
         };
         match judged {
             Ok(incoming) => {
                 self.ingest.0.telemetry.frames.add(1);
-                self.take(incoming).await;
+                self.take(incoming, room).await;
             }
             Err(fault) => self.fault(fault),
         }
@@ -189,11 +190,11 @@ impl Peer {
         }
     }
 
-    async fn take(&mut self, incoming: Incoming) {
+    async fn take(&mut self, incoming: Incoming, room: Option<OwnedSemaphorePermit>) {
         match incoming {
             Incoming::Hello(hello) => self.hello(hello).await,
             Incoming::Heartbeat(heartbeat) => self.heartbeat(heartbeat),
-            Incoming::Telemetry(batch) => self.telemetry(batch).await,
+            Incoming::Telemetry(batch) => self.telemetry(batch, room).await,
             Incoming::Poison(rejected) => {
                 let code = ErrorCode::from_number(rejected.code);
                 self.ingest.0.telemetry.fault(code);
@@ -264,7 +265,7 @@ impl Peer {
         });
     }
 
-    async fn telemetry(&mut self, telemetry: Telemetry) {
+    async fn telemetry(&mut self, telemetry: Telemetry, room: Option<OwnedSemaphorePermit>) {
         let counters = &self.ingest.0.telemetry;
         counters.telemetry_bytes.add((telemetry.bytes.len() + telemetry.framing) as u64);
         counters.framing_bytes.add(telemetry.framing as u64);
@@ -288,7 +289,7 @@ impl Peer {
         let timely = self.timely(&batch);
         let samples = batch.matrix.samples();
         self.show(&batch, set, boot_ms);
-        if self.jobs.try_send(Job::Batch(Pending { record, samples, timely, boot_ms })).is_err() {
+        if self.jobs.try_send(Job::Batch(Pending { record, samples, timely, boot_ms, _room: room })).is_err() {
             counters.batches_deferred.add(1);
         }
     }
