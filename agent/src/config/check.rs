@@ -71,6 +71,8 @@ impl AgentConfig {
 
     fn check_spool(&self, findings: &mut Vec<Finding>) {
         let Some(folder) = self.spool.path.parent() else { return };
+        // The agent makes the last folder itself: a tmpfs is empty after each boot.
+        let folder = if folder.exists() { folder } else { folder.parent().unwrap_or(folder) };
         if let Err(what) = is_writable(folder) {
             let remedy = format!(
                 "make {} on a tmpfs, writable by the agent's user (`mount -t tmpfs -o size={}M dsmil-ram …`)",

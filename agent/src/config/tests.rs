@@ -99,6 +99,11 @@ fn what_does_not_fit_the_host_is_found() {
     config.spool = SpoolSection { path: dir.path().join("spool.sqlite"), capacity_mib: 1, batch_ticks: 10 };
     config.socket = dir.path().join("s");
     assert_eq!(config.check(), []);
+    config.spool.path = dir.path().join("made-at-start/spool.sqlite");
+    assert_eq!(config.check(), []);
+    config.spool.path = dir.path().join("none/none/spool.sqlite");
+    assert_eq!(config.check().iter().map(|finding| finding.key).collect::<Vec<_>>(), ["spool.path"]);
+    config.spool.path = dir.path().join("spool.sqlite");
 
     config.identity.key = file("k", 0o640);
     config.identity.trust = dir.path().join("none");

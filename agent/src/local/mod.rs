@@ -5,6 +5,8 @@
 
 mod client;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use client::{ClientError, ask};
 pub use server::{LocalError, LocalSocket, serve};
