@@ -35,7 +35,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        dsmil_runtime::log::start(dsmil_runtime::log::Level::Debug);
+        dsmil_runtime::log::start(dsmil_runtime::log::Level::Info);
         let disk = tempfile::tempdir().expect("a folder on disk");
         let ram = tempfile::tempdir_in("/dev/shm").expect("a folder on tmpfs");
         let made = init::run(&Order {
