@@ -100,6 +100,30 @@ fn a_broken_header_costs_nothing() {
 }
 
 #[test]
+fn what_was_acknowledged_long_ago_is_neither_sent_again_nor_lost() {
+    let bench = Bench::new();
+    let mut spool = bench.filled(1..=400);
+    acknowledge(&mut spool, &[range(1, 300)]);
+    for tick in 401..=404 {
+        spool.push(&bench.row(tick), None).expect("room");
+    }
+    drop(spool);
+    let mut stale = 0;
+    let count = |row: pages::RawRow| {
+        stale += u32::from(rows::Ordinal::split(row.id).1 <= Tick(300) && row.values.len() == 4);
+        Ok::<(), ()>(())
+    };
+    pages::Image::open(&bench.path()).rows(count).expect("nothing fails");
+    assert!(stale > 10, "{stale} batches that were deleted are still on pages");
+    poke(&bench.path(), 0, &[0xEE; 100]);
+    let (mut spool, report) = bench.open_boot(BOOT);
+    let aside = report.set_aside.expect("is set aside");
+    assert_eq!((aside.salvaged_ticks, aside.lost_ticks), (104, 0));
+    assert_eq!(ranges(&mut spool).last(), Some(&(301, 304)));
+    assert_eq!(gaps_of(&mut spool), []);
+}
+
+#[test]
 fn broken_pages_cost_what_is_on_them() {
     let bench = Bench::new();
     let pages = {

@@ -28,6 +28,8 @@ enum Act {
     Kill,
     /// Somebody removes the file; the next look finds out.
     Unlink,
+    /// The file cannot be opened any more; its rows are read from its pages, where stale ones are.
+    BreakHeader,
     /// The next push finds no file that it could write.
     Refuse,
 }
@@ -41,6 +43,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Seal),
         2 => Just(Act::Kill),
         1 => Just(Act::Unlink),
+        1 => Just(Act::BreakHeader),
         1 => Just(Act::Refuse),
     ]
 }
@@ -161,6 +164,15 @@ fn run(bench: &Bench, spool: &mut Option<Spool>, model: &mut Model, act: &Act) {
             std::fs::remove_file(bench.path()).expect("is there");
             let aside = open.check_file().expect("heals").expect("finds out");
             assert_eq!((aside.damage, aside.lost_ticks), (Damage::Removed, 0));
+        }
+        Act::BreakHeader => {
+            open.db = None;
+            let file = std::fs::OpenOptions::new().write(true).open(bench.path()).expect("opens");
+            std::os::unix::fs::FileExt::write_all_at(&file, &[0x5A; 100], 0).expect("writes");
+            let mut report = OpenReport::default();
+            open.reopen(&mut report).expect("heals");
+            // Before the first tick, nobody knew anything.
+            assert_eq!(report.set_aside.expect("finds out").lost_ticks, 0);
         }
         Act::Refuse => {
             let Some(_) = model.first else { return };
