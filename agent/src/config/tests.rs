@@ -1,3 +1,5 @@
+//! The file as people write it, right and wrong.
+
 use super::*;
 
 const MINIMAL: &str = "host = \"h1\"\ntenant = \"t1\"\naggregators = [\"agg.example:7443\"]\n";

@@ -1,3 +1,5 @@
+//! Through a real socket: questions, nonsense, silence, and sockets that are in the way.
+
 use super::*;
 use crate::status::SpoolReport;
 use dsmil_runtime::clock::Clock;

@@ -174,19 +174,21 @@ fn run(bench: &Bench, spool: &mut Option<Spool>, model: &mut Model, act: &Act) {
             // Before the first tick, nobody knew anything.
             assert_eq!(report.set_aside.expect("finds out").lost_ticks, 0);
         }
-        Act::Refuse => {
-            let Some(_) = model.first else { return };
-            model.now += 1;
-            // As a tmpfs that is full would.
-            let (last, tick) = (open.last, Tick(model.now));
-            assert!(last < Some(tick));
-            open.note_hole(tick, None);
-            open.last = Some(tick);
-            open.note_unrecorded(TickRange { first: tick, last: tick }, GapReason::SpoolFull);
-            model.sampled.insert(model.now);
-            model.refused.insert(model.now);
-        }
+        Act::Refuse => refuse(open, model),
     }
+}
+
+/// A tick is sampled and not taken in, as on a full tmpfs.
+fn refuse(open: &mut Spool, model: &mut Model) {
+    let Some(_) = model.first else { return };
+    model.now += 1;
+    let tick = Tick(model.now);
+    assert!(open.last < Some(tick));
+    open.note_hole(tick, None);
+    open.last = Some(tick);
+    open.note_unrecorded(TickRange { first: tick, last: tick }, GapReason::SpoolFull);
+    model.sampled.insert(model.now);
+    model.refused.insert(model.now);
 }
 
 /// Takes the spool away as a kill does: copies the files as they are, so that nothing closes them.
