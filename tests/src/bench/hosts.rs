@@ -1,6 +1,6 @@
 //! The agent on this host, reporting to a real aggregator: what it costs here, and how soon what it saw can be asked for.
 
-use super::process::{cpu_time, pss_bytes};
+use super::process::{Memory, cpu_time};
 use super::{Row, Target};
 use crate::fleet::{AgentProc, Centre, Fleet, Parents, Ports};
 use anyhow::{Context, ensure};
@@ -45,8 +45,8 @@ async fn measure(run_for: Duration) -> anyhow::Result<Figures> {
     clock.sleep(run_for).await;
     let cpu = cpu_time(pid)?.saturating_sub(cpu_before).as_secs_f64();
     let share = 100.0 * cpu / clock.mono().saturating_sub(began).as_secs_f64();
-    let pss = pss_bytes(pid)? as f64 / f64::from(1 << 20);
-    let spool = tmpfs_bytes(&agent.spool())? as f64 / f64::from(1 << 20);
+    let memory = Memory::of(pid)?;
+    let spool = tmpfs_bytes(&agent.spool())?;
     let metrics: u64 = agent.status()?.sensors.iter().map(|sensor| sensor.metrics).sum();
     let pipeline = centre.pipeline().await?;
     ensure!(pipeline.ledger.lost == 0, "ticks were lost: {:?}", pipeline.ledger);
@@ -57,10 +57,11 @@ async fn measure(run_for: Duration) -> anyhow::Result<Figures> {
     let wire = pipeline.wire_bytes_per_sample.context("no sample was stored")?;
     Ok(Figures {
         agent: vec![
-            Row::aimed("agent, memory", pss, "MiB PSS", Target::AtMost(8.0)),
+            Row::aimed("agent, memory", mib(memory.all), "MiB PSS", Target::AtMost(8.0))
+                .note(format!("of which {:.1} MiB are pages of the program's own file", mib(memory.of_files))),
             Row::aimed("agent, CPU", share, "% of a core", Target::AtMost(0.5))
                 .note(format!("{metrics} metrics a second, over {} s", run_for.as_secs())),
-            Row::told("agent, spool on tmpfs", spool, "MiB").note("beside the memory above"),
+            Row::told("agent, spool on tmpfs", mib(spool), "MiB").note("beside the memory above"),
             Row::told("wire, this host", wire, "B/sample").note("frames included, UDP excluded"),
         ],
         latency: vec![
@@ -70,6 +71,10 @@ async fn measure(run_for: Duration) -> anyhow::Result<Figures> {
             Row::missed("tick to queryable while watched, p99", "s", Target::Under(1.5), "LIVE not there yet"),
         ],
     })
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 /// Bytes that a database and its companions take.

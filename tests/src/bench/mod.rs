@@ -50,7 +50,7 @@ pub struct Options {
     pub groups: BTreeSet<Group>,
     /// How long the agent runs.
     pub agent_for: Duration,
-    /// How long batches are pushed.
+    /// How long batches are pushed, if there are so many.
     pub ingest_for: Duration,
     /// Connections that push.
     pub connections: usize,

@@ -7,12 +7,28 @@ use std::time::Duration;
 
 /// Proportional set size of a process, bytes: its own pages and its share of those it has in common with others
 /// (`Documentation/filesystems/proc.rst`, smaps_rollup).
-pub(super) fn pss_bytes(pid: u32) -> anyhow::Result<u64> {
-    let path = format!("/proc/{pid}/smaps_rollup");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).with_context(|| format!("{path} has no Pss"))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().with_context(|| format!("Pss in {path}"))?;
-    Ok(kib << 10)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Memory {
+    pub(super) all: u64,
+    /// Of these, pages of files: of a static program, the program itself, which the kernel can drop and read again.
+    pub(super) of_files: u64,
+}
+
+impl Memory {
+    /// What a process has now.
+    pub(super) fn of(pid: u32) -> anyhow::Result<Self> {
+        let path = format!("/proc/{pid}/smaps_rollup");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        Self::read(&text).with_context(|| format!("{path} is not what the kernel documents"))
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let bytes = |key: &str| {
+            let rest = text.lines().find_map(|line| line.strip_prefix(key))?;
+            Some(rest.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+        };
+        Some(Self { all: bytes("Pss:")?, of_files: bytes("Pss_File:")? })
+    }
 }
 
 /// CPU time of a process, user and system, its threads that ended included (`proc_pid_stat(5)`, fields 14 and 15).
@@ -56,9 +72,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn memory_is_read() {
+        let text = "1-2 ---p 0 00:00 0 [rollup]\nRss: 9 kB\nPss:      3 kB\nPss_Dirty: 7 kB\nPss_File:  2 kB\n";
+        assert_eq!(Memory::read(text), Some(Memory { all: 3 << 10, of_files: 2 << 10 }));
+        assert_eq!(Memory::read("Pss: 3 kB"), None);
+    }
+
+    #[test]
     fn this_process_has_memory_and_has_run() {
         let pid = std::process::id();
-        assert!(pss_bytes(pid).expect("memory") > 100 << 10);
+        assert!(Memory::of(pid).expect("memory").all > 100 << 10);
         assert!(cpu_time(pid).expect("time") < Duration::from_secs(3600));
         assert!(Thread::named("no such thread").is_err());
     }

@@ -18,7 +18,7 @@ struct Cli {
     /// How long the agent runs, in seconds.
     #[arg(long, value_name = "S", default_value_t = 60)]
     seconds: u64,
-    /// How long batches are pushed, in seconds.
+    /// How long batches are pushed, in seconds, if there are so many: each connection has eight hours of them.
     #[arg(long, value_name = "S", default_value_t = 20)]
     ingest_seconds: u64,
     /// Connections that push batches.

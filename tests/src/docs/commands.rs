@@ -46,7 +46,9 @@ fn help(program: &Path, verbs: &[String]) -> anyhow::Result<String> {
     let output = output
         .with_context(|| format!("cannot start {}; `cargo build --workspace --bins` builds it", program.display()))?;
     ensure!(output.status.success(), "{} {} --help failed", program.display(), verbs.join(" "));
-    String::from_utf8(output.stdout).context("help is text")
+    let text = String::from_utf8(output.stdout).context("help is text")?;
+    // clap leaves the spaces of its indentation on empty lines.
+    Ok(text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
 }
 
 /// The verbs that a help text lists, `help` itself left out.
