@@ -11,8 +11,8 @@ use dsmil_protocol::ids::{BootId, HostName, TenantId};
 use dsmil_runtime::clock::Clock;
 use std::time::Duration;
 
-/// Gaps shown at once; an answer has to fit a screen and a socket.
-const MAX_GAPS_SHOWN: usize = 1000;
+/// As many as a spool keeps at most: a sum over fewer would be wrong without a word.
+const MAX_GAPS_SHOWN: usize = 16 << 10;
 
 /// Answers for one agent.
 #[derive(Debug)]

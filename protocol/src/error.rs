@@ -47,7 +47,7 @@ codes! {
     /// A length over the cap of its message type.
     BadLength = 5, "bad_length", "The sender is broken or hostile. Look at its version and its log.";
     /// The checksum does not fit the bytes.
-    BadCrc = 6, "bad_crc", "Bytes changed after the sender made them: suspect its memory or its spool. `dsmilctl host doctor` on the host.";
+    BadCrc = 6, "bad_crc", "Bytes changed after the sender made them: suspect its memory or its spool. `dsmilctl host spool` there names the batches set aside.";
     /// A TLV that is cut short or has the wrong length for its type.
     TlvMalformed = 7, "tlv_malformed", "The sender is broken or hostile. Look at its version and its log.";
     /// A TLV that must be there is not.
