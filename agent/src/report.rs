@@ -7,6 +7,7 @@ use crate::sampler::{SensorReport, Verdict};
 use crate::spool::{Spool, SpoolError};
 use crate::status::{ClockStatus, GapSummary, GapsReport, IdentityStatus, SensorStatus, Status};
 use dsmil_crypto::identity::Identity;
+use dsmil_protocol::clock::BootEpoch;
 use dsmil_protocol::ids::{BootId, HostName, TenantId};
 use dsmil_runtime::clock::Clock;
 use std::time::Duration;
@@ -64,9 +65,25 @@ impl Reporter {
             gaps: GapSummary::of(&spool.gaps(MAX_GAPS_SHOWN)?),
             sensors: sensors.iter().map(sensor).collect(),
             identity: Some(self.identity.clone()),
-            clock: ClockStatus { wall_ms: self.clock.wall_ms(), ahead_ms: None, uncertainty_ms: None },
+            clock: self.clocks(running),
         })
     }
+
+    /// The host's wall clock beside the aggregator's, by what the two agreed on when they last talked.
+    fn clocks(&self, running: &Running) -> ClockStatus {
+        let epoch = running.board.epoch();
+        let boot_ns = i64::try_from(self.clock.boot().as_nanos()).unwrap_or(i64::MAX);
+        let ahead_ns = |epoch: &BootEpoch| self.clock.wall_ns().saturating_sub(epoch.wall_ns.saturating_add(boot_ns));
+        ClockStatus {
+            wall_ms: self.clock.wall_ms(),
+            ahead_ms: epoch.as_ref().map(|epoch| millis(ahead_ns(epoch))),
+            uncertainty_ms: epoch.map(|epoch| u64::try_from(millis(epoch.uncertainty_ns)).unwrap_or(0).max(1)),
+        }
+    }
+}
+
+fn millis(ns: i64) -> i64 {
+    ns.div_euclid(1_000_000)
 }
 
 fn sensor(report: &SensorReport) -> SensorStatus {

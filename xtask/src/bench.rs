@@ -1,10 +1,16 @@
-//! `cargo xtask bench`: the figures, measured on release builds.
+//! `cargo xtask bench`: the figures, measured on the programs as they are shipped.
 //!
-//! The measuring is the program `bench` of the crate `e2e`; it finds the others beside itself.
+//! The measuring is the program `bench` of the crate `e2e`; it finds the others beside itself, in target/bench.
 
+use std::fs;
+
+use anyhow::Context;
 use clap::Args as ClapArgs;
 
 use crate::{cargo, tools, workspace};
+
+/// What lies beside the agent, built for speed.
+const PROGRAMS: [&str; 5] = ["bench", "dsmil-aggregator", "dsmilctl", "dsmil-demo", "dsmil-sim"];
 
 #[derive(ClapArgs)]
 pub(crate) struct Args {
@@ -18,15 +24,19 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     tools::ensure(&[tools::C_COMPILER])?;
     eprintln!("building in release (many minutes the first time) …");
-    let programs = ["bench", "dsmil-agent", "dsmil-aggregator", "dsmilctl", "dsmil-demo", "dsmil-sim"];
-    let programs = programs.map(|name| ["--bin", name]).concat();
-    cargo::build(
-        &[&["--release", "-p", "e2e", "-p", "dsmil-agent", "-p", "dsmil-aggregator", "-p", "dsmilctl"], &programs[..]]
-            .concat(),
-    )?;
+    let programs = PROGRAMS.map(|name| ["--bin", name]).concat();
+    cargo::build(&[&["--release", "-p", "e2e", "-p", "dsmil-aggregator", "-p", "dsmilctl"], &programs[..]].concat())?;
+    cargo::build(&["--profile", workspace::SMALL, "-p", "dsmil-agent", "--bin", "dsmil-agent"])?;
+
+    let folder = workspace::target().join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (profile, name) in PROGRAMS.map(|name| ("release", name)).into_iter().chain([(workspace::SMALL, "dsmil-agent")])
+    {
+        workspace::take(profile, name, &folder)?;
+    }
     let mut pass_on = args.groups.clone();
     if args.json {
         pass_on.insert(0, "--json".into());
     }
-    Err(cargo::exec(&workspace::program("release", "bench"), &pass_on))
+    Err(cargo::exec(&folder.join("bench"), &pass_on))
 }

@@ -8,31 +8,30 @@ use anyhow::{Context, ensure};
 
 use crate::{cargo, elf, tools, workspace};
 
-/// What is shipped, and how large it may be in bytes.
+/// What is shipped, in which profile, and how large it may be in bytes.
 /// The agent's limit is the project's target for a program that lives on every host; the others have none yet.
-const PROGRAMS: [(&str, Option<u64>); 3] =
-    [("dsmil-agent", Some(12_000_000)), ("dsmil-aggregator", None), ("dsmilctl", None)];
+const PROGRAMS: [(&str, &str, Option<u64>); 3] = [
+    ("dsmil-agent", workspace::SMALL, Some(12_000_000)),
+    ("dsmil-aggregator", "release", None),
+    ("dsmilctl", "release", None),
+];
 
 /// The sums, in the form that `sha384sum -c` reads.
 const SUMS: &str = "SHA384SUMS";
 
 pub(crate) fn run() -> anyhow::Result<()> {
     tools::ensure(&[tools::C_COMPILER])?;
-    let programs = PROGRAMS.map(|(name, _)| ["--bin", name]).concat();
-    cargo::build(
-        &[&["--release", "-p", "dsmil-agent", "-p", "dsmil-aggregator", "-p", "dsmilctl"], &programs[..]].concat(),
-    )?;
+    for (name, profile, _) in PROGRAMS {
+        cargo::build(&["--profile", profile, "-p", name, "--bin", name])?;
+    }
 
     let dist = workspace::target().join("dist");
     fs::create_dir_all(&dist).with_context(|| format!("cannot make {}", dist.display()))?;
-    for (name, limit) in PROGRAMS {
-        let copy = dist.join(name);
-        // Removed first: writing over a program that runs is refused.
-        let _ = fs::remove_file(&copy);
-        fs::copy(workspace::program("release", name), &copy).with_context(|| format!("cannot copy {name}"))?;
+    for (name, profile, limit) in PROGRAMS {
+        let copy = workspace::take(profile, name, &dist)?;
         println!("{name:<18} {:>10} bytes, static", check(&copy, limit)?);
     }
-    let sums = cargo::output(Command::new("sha384sum").args(PROGRAMS.map(|(name, _)| name)).current_dir(&dist))?;
+    let sums = cargo::output(Command::new("sha384sum").args(PROGRAMS.map(|(name, ..)| name)).current_dir(&dist))?;
     fs::write(dist.join(SUMS), sums).with_context(|| format!("cannot write {SUMS}"))?;
     cargo::output(Command::new("sha384sum").args(["--check", "--strict", "--quiet", SUMS]).current_dir(&dist))?;
     println!("in {} with {SUMS}", dist.display());

@@ -1,9 +1,15 @@
 //! Where things are: the repository and what cargo builds into it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+
+use anyhow::Context;
 
 /// The triple of `.cargo/config.toml`; cargo puts what it builds for a named target under that name.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The profile of Cargo.toml that the agent is shipped in.
+pub(crate) const SMALL: &str = "small";
 
 /// The repository's root.
 pub(crate) fn root() -> &'static Path {
@@ -16,7 +22,16 @@ pub(crate) fn target() -> PathBuf {
     root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
-/// A program of this workspace, built in `profile` ("debug" or "release").
+/// Copies a built program into `folder`, and says where it is now.
+pub(crate) fn take(profile: &str, name: &str, folder: &Path) -> anyhow::Result<PathBuf> {
+    let copy = folder.join(name);
+    // Removed first: writing over a program that runs is refused.
+    let _ = fs::remove_file(&copy);
+    fs::copy(program(profile, name), &copy).with_context(|| format!("cannot copy {name}"))?;
+    Ok(copy)
+}
+
+/// A program of this workspace, built in `profile` ("debug", "release" or [`SMALL`]).
 pub(crate) fn program(profile: &str, name: &str) -> PathBuf {
     target().join(TARGET).join(profile).join(name)
 }

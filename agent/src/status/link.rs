@@ -1,6 +1,7 @@
 //! How the link stands, written down by the uplink and read by whoever is asked.
 
 use super::{LinkState, LinkStatus, Negotiated};
+use dsmil_protocol::clock::BootEpoch;
 use dsmil_runtime::clock::Clock;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,7 @@ struct Link {
     attempts: u64,
     last_error: Option<String>,
     last_ack: Option<Duration>,
+    epoch: Option<BootEpoch>,
 }
 
 #[derive(Debug)]
@@ -37,8 +39,16 @@ impl LinkBoard {
     pub fn new(clock: Clock) -> Self {
         let since = clock.mono();
         let state = State::Offline { reason: "not tried yet".into(), next_attempt: since };
-        let link =
-            Link { state, since, aggregator: None, negotiated: None, attempts: 0, last_error: None, last_ack: None };
+        let link = Link {
+            state,
+            since,
+            aggregator: None,
+            negotiated: None,
+            attempts: 0,
+            last_error: None,
+            last_ack: None,
+            epoch: None,
+        };
         Self { clock, link: Arc::new(Mutex::new(link)) }
     }
 
@@ -81,6 +91,16 @@ impl LinkBoard {
     pub fn acknowledged(&self) {
         let now = self.clock.mono();
         self.with(|link| link.last_ack = Some(now));
+    }
+
+    /// When the host booted on the aggregator's clock, by the newest exchange of times.
+    pub fn compared(&self, epoch: BootEpoch) {
+        self.with(|link| link.epoch = Some(epoch));
+    }
+
+    /// What was noted of the clocks; nothing until both have talked.
+    pub fn epoch(&self) -> Option<BootEpoch> {
+        self.with(|link| link.epoch)
     }
 
     /// Whether the aggregator took us in and the connection stands.

@@ -11,7 +11,7 @@ use crate::cargo;
 use crate::workspace;
 
 /// What a crate's programs must never link, however far away: the crate, the packages, why.
-const NEVER_LINKS: [(&str, &[&str], &str); 7] = [
+const NEVER_LINKS: [(&str, &[&str], &str); 8] = [
     (
         "dsmil-protocol",
         &[
@@ -47,11 +47,17 @@ const NEVER_LINKS: [(&str, &[&str], &str); 7] = [
         "runtime serves every side and knows none",
     ),
     (
+        "dsmil-salvage",
+        &["dsmil-protocol", "dsmil-crypto", "dsmil-runtime", "rusqlite", "tokio"],
+        "salvage reads bytes and knows nobody's tables",
+    ),
+    (
         "xtask",
         &[
             "dsmil-protocol",
             "dsmil-crypto",
             "dsmil-runtime",
+            "dsmil-salvage",
             "dsmil-agent",
             "dsmil-aggregator",
             "dsmil-store",
