@@ -221,6 +221,7 @@ pub fn reason_name(reason: GapReason) -> String {
         GapReason::Rejected(code) => format!("rejected:{}", ErrorCode::from_number(code).name()),
         GapReason::SpoolDamaged => "spool_damaged".into(),
         GapReason::SpoolFull => "spool_full".into(),
+        GapReason::JournalLost => "journal_lost".into(),
     }
 }
 

@@ -206,6 +206,8 @@ pub enum GapReason {
     SpoolDamaged,
     /// The spool refused to take the tick: its tmpfs was full.
     SpoolFull,
+    /// It was acknowledged, and the aggregator's journal does not have it any more.
+    JournalLost,
 }
 
 /// One gap.

@@ -8,7 +8,7 @@ use super::{Spool, gaps};
 use crate::status::RejectedEntry;
 use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::{BootId, Tick, TickRange};
-use dsmil_protocol::message::{Accounted, GapReason, GapRecord, MAX_BOOTS, Rejected};
+use dsmil_protocol::message::{Accounted, GapReason, GapRecord, MAX_BOOTS, MAX_RANGES, Rejected};
 use dsmil_protocol::metric::SetId;
 use dsmil_protocol::session::agent::SpooledBatch;
 use dsmil_protocol::tick_set::TickSet;
@@ -143,6 +143,33 @@ impl Spool {
             self.attempt(|spool| spool.write(|step| Ok(step.drop_old_boots(current)?)))?;
         }
         Ok(())
+    }
+
+    /// What a new session's aggregator accounts for of a boot: all of it, or the newest [`MAX_RANGES`] ranges. A tick that
+    /// is neither there nor here was acknowledged and deleted, and has been lost by the journal since: it becomes a gap.
+    /// Returns how many such ticks there are.
+    pub fn note_journal_losses(&mut self, accounted: &Accounted) -> Result<u64, SpoolError> {
+        let Some(ordinal) = self.index.ordinal(accounted.boot) else { return Ok(0) };
+        let Some(boot) = self.index.boots.get(&ordinal) else { return Ok(0) };
+        let told = accounted.ranges.iter().copied();
+        let floor = match told.clone().map(|range| range.first).min() {
+            // Below the oldest of a full list, nobody knows.
+            Some(oldest) if accounted.ranges.len() >= MAX_RANGES => oldest.max(boot.account.first),
+            _ => boot.account.first,
+        };
+        let unrecorded = self.unrecorded.iter().map(|(ticks, _)| *ticks);
+        let known: TickSet = told.chain(boot.waiting.iter()).chain(boot.gaps.iter()).chain(unrecorded).collect();
+        let gone = TickRange::new(floor, boot.account.last).map(|all| known.missing(all)).unwrap_or_default();
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        self.attempt(|spool| {
+            spool.write(|step| {
+                gone.iter().try_for_each(|ticks| step.add_gap(ordinal, *ticks, GapReason::JournalLost))?;
+                Ok(())
+            })
+        })?;
+        Ok(gone.iter().map(|ticks| ticks.len()).sum())
     }
 
     /// What is acknowledged need not be written down any more.

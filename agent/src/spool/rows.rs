@@ -95,6 +95,7 @@ pub(super) fn reason_number(reason: GapReason) -> i64 {
         GapReason::Evicted => 3,
         GapReason::SpoolDamaged => 4,
         GapReason::SpoolFull => 5,
+        GapReason::JournalLost => 6,
         GapReason::Rejected(code) => REJECTED | i64::from(code),
     }
 }
@@ -108,6 +109,7 @@ pub(super) fn reason(number: i64) -> Option<GapReason> {
         3 => GapReason::Evicted,
         4 => GapReason::SpoolDamaged,
         5 => GapReason::SpoolFull,
+        6 => GapReason::JournalLost,
         _ => GapReason::Rejected(u16::try_from(number.checked_sub(REJECTED)?).ok()?),
     })
 }
@@ -166,13 +168,14 @@ mod tests {
             GapReason::Evicted,
             GapReason::SpoolDamaged,
             GapReason::SpoolFull,
+            GapReason::JournalLost,
             GapReason::Rejected(0),
             GapReason::Rejected(u16::MAX),
         ];
         for known in all {
             assert_eq!(reason(reason_number(known)), Some(known));
         }
-        assert_eq!([reason(6), reason(-1), reason(REJECTED << 1), reason(i64::MIN)], [None; 4]);
+        assert_eq!([reason(7), reason(-1), reason(REJECTED << 1), reason(i64::MIN)], [None; 4]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod model;
 
 use super::*;
 use dsmil_protocol::batch;
-use dsmil_protocol::message::{Accounted, GapRecord, Rejected};
+use dsmil_protocol::message::{Accounted, GapRecord, MAX_RANGES, Rejected};
 use dsmil_protocol::metric::{Kind, Metric, Repr, Scale};
 use dsmil_protocol::session::agent::SpooledBatch;
 use std::path::PathBuf;

@@ -7,7 +7,9 @@ use crate::status::LinkBoard;
 use dsmil_crypto::refusal::Refusal;
 use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::BootId;
-use dsmil_protocol::message::{GapRecord, GoodbyeReason, Hello, HostTimes, MAX_GAPS, PROTOCOL_VERSION, Rejected};
+use dsmil_protocol::message::{
+    Accounted, GapRecord, GoodbyeReason, Hello, HostTimes, MAX_GAPS, PROTOCOL_VERSION, Rejected,
+};
 use dsmil_protocol::metric::SetId;
 use dsmil_protocol::reader::FrameReader;
 use dsmil_protocol::session::agent::{AgentSession, Closed, Event};
@@ -155,6 +157,9 @@ impl Drive {
         while let Some(out) = self.session.poll_output() {
             self.lanes.send(out);
         }
+        if let Some(epoch) = self.session.epoch() {
+            self.board.compared(epoch);
+        }
         end.or_else(|| self.session.is_closed().then_some(End::Closed(Closed::Goodbye(GoodbyeReason::Stopping))))
     }
 
@@ -186,10 +191,11 @@ impl Drive {
 
     fn handle(&mut self, event: Event, now: Now) -> Option<End> {
         match event {
-            Event::Welcomed(settings) => {
-                self.window = Some(Duration::from_millis(settings.reconnect_window_ms.into()));
+            Event::Welcomed(welcome) => {
+                self.window = Some(Duration::from_millis(welcome.settings.reconnect_window_ms.into()));
                 self.board.connected(negotiated());
                 tracing::info!(aggregator = %self.connection.remote_address(), "connected");
+                self.compare(&welcome.accounted);
             }
             Event::Accounted(accounted) => {
                 self.board.acknowledged();
@@ -202,6 +208,20 @@ impl Drive {
             Event::Closed(closed) => return Some(End::Closed(closed)),
         }
         None
+    }
+
+    /// What the aggregator once acknowledged and now lacks is said to be lost, or it would wait for it for ever.
+    fn compare(&self, accounted: &[Accounted]) {
+        for boot in accounted {
+            match self.spool.lock().note_journal_losses(boot) {
+                Ok(0) => {}
+                Ok(ticks) => tracing::error!(
+                    ticks,
+                    "acknowledged ticks are not in the aggregator's journal any more, and not here either"
+                ),
+                Err(error) => tracing::warn!(%error, "lost ticks could not be written down; the next session does it"),
+            }
+        }
     }
 
     fn set_aside(&mut self, boot: BootId, rejected: Rejected) {

@@ -30,6 +30,8 @@ pub enum LossReason {
     SpoolLost,
     /// The host lost power, and its tmpfs spool with it.
     HostDown,
+    /// It was stored and acknowledged; then the journal was damaged, and no spool has it any more.
+    JournalLost,
 }
 
 impl LossReason {
@@ -44,6 +46,7 @@ impl LossReason {
             Self::Rejected(error) => (5, error),
             Self::SpoolLost => (6, 0),
             Self::HostDown => (7, 0),
+            Self::JournalLost => (8, 0),
         }
     }
 
@@ -58,6 +61,7 @@ impl LossReason {
             5 => Self::Rejected(detail),
             6 => Self::SpoolLost,
             7 => Self::HostDown,
+            8 => Self::JournalLost,
             _ => return None,
         })
     }
@@ -73,6 +77,7 @@ impl LossReason {
             Self::Rejected(_) => "rejected",
             Self::SpoolLost => "spool_lost",
             Self::HostDown => "host_down",
+            Self::JournalLost => "journal_lost",
         }
     }
 }
@@ -410,7 +415,7 @@ mod tests {
                 assert_eq!(reason.code(), (code, detail));
             }
         }
-        assert_eq!(LossReason::from_code(8, 0), None);
+        assert_eq!(LossReason::from_code(9, 0), None);
     }
 
     #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,7 @@
 //! The agent's side of a session.
 
 use super::{Lane, Now, Outgoing, Speaker, Writer};
+use crate::clock::{BootEpoch, EpochEstimator};
 use crate::error::ErrorCode;
 use crate::frame::{Flags, Frame, MessageType};
 use crate::ids::{BootId, Tick, TickRange};
@@ -51,8 +52,9 @@ pub struct SpooledBatch {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The aggregator took us in: only now is the connection of use.
-    Welcomed(Settings),
+    /// The aggregator took us in: only now is the connection of use. What it accounts for comes again as
+    /// [`Event::Accounted`]; all of it together is here.
+    Welcomed(Box<Welcome>),
     /// These ticks may be deleted from the spool.
     Accounted(Accounted),
     /// This batch is to be set aside.
@@ -100,6 +102,7 @@ pub struct AgentSession {
     in_flight: BTreeMap<(BootId, Tick), InFlight>,
     heard_at: Duration,
     exchange: Option<Exchange>,
+    epoch: EpochEstimator,
     /// The moment from which the backlog may send on: each byte moves it on by its share of a second.
     backlog_free_at: Duration,
 }
@@ -115,6 +118,7 @@ impl AgentSession {
             in_flight: BTreeMap::new(),
             heard_at: now.mono,
             exchange: None,
+            epoch: EpochEstimator::default(),
             backlog_free_at: now.mono,
         };
         session.say(hello, now);
@@ -171,14 +175,15 @@ impl AgentSession {
             ..welcome.settings
         };
         self.state = State::Open { settings, heartbeat_at: now.mono };
-        self.exchange = Some(Exchange {
+        self.exchanged(Exchange {
             sent_boot_ns: welcome.hello_boot_ns,
             received_wall_ns: welcome.received_wall_ns,
             answered_wall_ns: welcome.answered_wall_ns,
             returned_boot_ns: now.boot_ns,
         });
-        self.events.push_back(Event::Welcomed(settings));
-        self.events.extend(welcome.accounted.into_iter().map(Event::Accounted));
+        let accounted = welcome.accounted.clone();
+        self.events.push_back(Event::Welcomed(Box::new(Welcome { settings, ..welcome })));
+        self.events.extend(accounted.into_iter().map(Event::Accounted));
         Ok(())
     }
 
@@ -197,7 +202,7 @@ impl AgentSession {
             if heartbeat_boot_ns > now.boot_ns {
                 return Err(ErrorCode::PayloadMalformed);
             }
-            self.exchange = Some(Exchange {
+            self.exchanged(Exchange {
                 sent_boot_ns: heartbeat_boot_ns,
                 received_wall_ns,
                 answered_wall_ns,
@@ -205,6 +210,16 @@ impl AgentSession {
             });
         }
         Ok(())
+    }
+
+    fn exchanged(&mut self, exchange: Exchange) {
+        self.epoch.add(&exchange);
+        self.exchange = Some(exchange);
+    }
+
+    /// When this host booted on the aggregator's clock, as far as the two have talked.
+    pub fn epoch(&self) -> Option<BootEpoch> {
+        self.epoch.epoch()
     }
 
     fn need_sets(&mut self, need: NeedMetricSet) {

@@ -89,6 +89,8 @@ enum State {
 pub struct AggregatorSession {
     state: State,
     grant: Grant,
+    /// As what the agent's HELLO was classified; so is what it accounts for.
+    classification: Classification,
     writer: Writer,
     replay: ReplayWindow,
     strikes: VecDeque<Duration>,
@@ -104,6 +106,7 @@ impl AggregatorSession {
     pub fn accept(speaker: Speaker, grant: Grant) -> Self {
         Self {
             state: State::Expecting,
+            classification: grant.clearance,
             grant,
             writer: Writer::new(speaker),
             replay: ReplayWindow::new(),
@@ -184,7 +187,10 @@ impl AggregatorSession {
     fn read(&mut self, frame: Frame, now: Now) -> Result<Incoming, ErrorCode> {
         let sequence = frame.tlvs.sequence;
         let incoming = match frame.kind {
-            MessageType::Hello => Incoming::Hello(self.hello(&frame.payload, now)?),
+            MessageType::Hello => {
+                self.classification = frame.tlvs.classification;
+                Incoming::Hello(self.hello(&frame.payload, now)?)
+            }
             MessageType::Heartbeat => Incoming::Heartbeat(self.heartbeat(&frame.payload, now)?),
             MessageType::Telemetry => self.telemetry(frame, now),
             MessageType::Gap => Incoming::Gap(Gap::decode(&frame.payload)?),
@@ -320,6 +326,11 @@ impl AggregatorSession {
             self.say(&Goodbye { reason }, now);
             self.state = State::Closed;
         }
+    }
+
+    /// As what the agent classifies what it sends, which may be less than it is cleared for.
+    pub fn classification(&self) -> Classification {
+        self.classification
     }
 
     /// Whether the session is over.
