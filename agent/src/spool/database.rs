@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 const APPLICATION_ID: i32 = 0x4453_4D73;
 /// The version of the tables.
 const VERSION: i32 = 1;
-/// Bytes of a page; the salvager relies on it.
-pub(super) const PAGE: u64 = 4096;
+/// Bytes of a page: those that can be salvaged.
+pub(super) const PAGE: u64 = dsmil_salvage::PAGE;
 /// Pages that only deletions, gaps and what goes with them may use: they need a few to make room for more.
 const RESERVE_PAGES: u64 = 32;
 /// Statements kept prepared; there are about twenty.

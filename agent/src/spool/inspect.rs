@@ -5,12 +5,12 @@
 
 use super::database::{OpenFailure, beside};
 use super::index::Index;
-use super::pages::Image;
 use super::replace::set_aside_files;
 use super::salvage::Salvage;
 use super::step::Step;
 use super::{Database, PAGE, boot_entries, gaps};
 use crate::status::{GapsReport, SpoolReport, SpoolStatus};
+use dsmil_salvage::Image;
 use std::path::{Path, PathBuf};
 
 /// The largest spool that can be configured; a larger file is none.

@@ -18,7 +18,6 @@ mod healing;
 mod index;
 mod inspect;
 mod losses;
-mod pages;
 mod replace;
 mod report;
 mod room;

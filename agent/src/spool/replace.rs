@@ -5,11 +5,11 @@
 
 use super::database::{Database, OpenFailure, beside, remove};
 use super::index::Index;
-use super::pages::Image;
 use super::report::{Damage, SetAside, SpoolConfig};
 use super::room::free_bytes;
 use super::salvage::{Known, Salvage, Salvaged};
 use super::step::Failure;
+use dsmil_salvage::Image;
 use std::path::{Path, PathBuf};
 
 /// Damaged files that are kept for a look; they take room on the tmpfs.

@@ -8,7 +8,6 @@ use super::database::{Database, OpenFailure, Trouble, corrupt, trouble};
 use super::gaps::max_gaps;
 use super::index::{Boot, Index, decode_totals};
 use super::losses::{insert_gaps, insert_lost, insert_tick};
-use super::pages::{Image, RawRow, Value};
 use super::rows::{Ordinal, Table, batch_crc, crc, range, reason};
 use super::step::{Failure, Step};
 use crate::status::SpoolTotals;
@@ -16,9 +15,11 @@ use dsmil_protocol::batch::{MAX_TICKS, decode_header};
 use dsmil_protocol::ids::{BootId, Tick, TickRange};
 use dsmil_protocol::message::{GapReason, MAX_BOOTS};
 use dsmil_protocol::metric::MetricSet;
+use dsmil_salvage::{Image, RawRow, Value};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
+use std::iter;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,8 +30,8 @@ const ROWS_PER_COMMIT: u32 = 256;
 /// Every table, its number first.
 const TABLES: [&str; 7] = ["boot", "metric_set", "batch", "tick", "gap", "rejected", "totals"];
 
-/// Columns of a boot's row besides its number.
-const BOOT_COLUMNS: usize = 5;
+/// Columns of a boot's row, its number among them.
+const BOOT_COLUMNS: usize = 6;
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,7 +116,7 @@ impl Salvage {
             let mut from = i64::MIN;
             loop {
                 let end = read_some(db, table, from, &mut rows);
-                from = rows.last().map_or(from, |row| row.id);
+                from = rows.last().and_then(|row| row.rowid).unwrap_or(from);
                 let some = !rows.is_empty();
                 rows.drain(..).try_for_each(|row| self.take(row))?;
                 match end {
@@ -134,8 +135,9 @@ impl Salvage {
     /// Takes a row, if it is one of ours and as it was written. Fails only if the fresh file does.
     pub(super) fn take(&mut self, row: RawRow) -> Result<(), rusqlite::Error> {
         use Value::{Blob, Int};
-        let id = row.id;
-        match row.values.as_slice() {
+        // The first column of every table is the row's number, which is not stored again. What has none is of an index.
+        let (Some(id), [Value::Null, values @ ..]) = (row.rowid, row.values.as_slice()) else { return Ok(()) };
+        match values {
             [Blob(boot), Int(first), Int(floor), Int(last), Int(sum)] => {
                 let is_whole = *sum == crc(Table::Boot, id, &[*first, *floor, *last], &[boot]);
                 is_whole.then(|| self.take_boot(id, boot, (*first, *floor, *last)));
@@ -346,8 +348,9 @@ fn read_some(db: &Connection, table: &str, from: i64, rows: &mut Vec<RawRow>) ->
                 _ => return Err(corrupt("a column")),
             })
         };
-        let values: Result<_, rusqlite::Error> = (1..columns).map(value).collect();
-        rows.push(RawRow { id: row.get(0)?, values: values? });
+        // As on a page: the number is not among the values.
+        let values: Result<_, rusqlite::Error> = iter::once(Ok(Value::Null)).chain((1..columns).map(value)).collect();
+        rows.push(RawRow { rowid: Some(row.get(0)?), values: values? });
     }
     Ok(())
 }

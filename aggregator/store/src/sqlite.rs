@@ -4,8 +4,8 @@ use dsmil_protocol::tlv::Classification;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use std::path::{Path, PathBuf};
 
-/// Bytes of a page in every database of ours; the salvager relies on it.
-pub(crate) const PAGE: u64 = 4096;
+/// Bytes of a page in every database of ours: those that can be salvaged.
+pub(crate) const PAGE: u64 = dsmil_salvage::PAGE;
 /// Statements kept prepared on a connection; a tier has about twenty.
 const STATEMENTS: usize = 32;
 /// The `-wal` file is cut back to this after a checkpoint; it grows beyond only while a large commit is in it.

@@ -109,11 +109,12 @@ fn what_was_acknowledged_long_ago_is_neither_sent_again_nor_lost() {
     }
     drop(spool);
     let mut stale = 0;
-    let count = |row: pages::RawRow| {
-        stale += u32::from(rows::Ordinal::split(row.id).1 <= Tick(300) && row.values.len() == 4);
+    let count = |row: dsmil_salvage::RawRow| {
+        let is_old = |id| rows::Ordinal::split(id).1 <= Tick(300);
+        stale += u32::from(row.rowid.is_some_and(is_old) && row.values.len() == 5);
         Ok::<(), ()>(())
     };
-    pages::Image::open(&bench.path()).rows(count).expect("nothing fails");
+    dsmil_salvage::Image::open(&bench.path()).rows(count).expect("nothing fails");
     assert!(stale > 10, "{stale} batches that were deleted are still on pages");
     poke(&bench.path(), 0, &[0xEE; 100]);
     let (mut spool, report) = bench.open_boot(BOOT);

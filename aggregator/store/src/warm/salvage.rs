@@ -1,8 +1,8 @@
 //! A damaged journal made whole again: what can be read goes to a fresh file, the damaged one is set aside.
 //!
-//! Rows are read from the pages themselves (`pages`), so a lost header, schema or inner page costs no row below it, and
-//! each batch proves itself by its checksum. Names of hosts and boots are found in their tables or in the indexes on them.
-//! The steps can be cut short by a crash at any point and are done again, or finished, at the next start:
+//! Rows are read from the pages themselves (`dsmil_salvage`), so a lost header, schema or inner page costs no row below
+//! it, and each batch proves itself by its checksum. Names of hosts and boots are found in their tables or in the indexes
+//! on them. The steps can be cut short by a crash at any point and are done again, or finished, at the next start:
 //! fill `….salvage`; rename the damaged file aside; rename `….salvage` to the journal's name.
 
 use super::schema::{FORMAT, is_salvaged, note_salvaged};
@@ -10,13 +10,13 @@ use crate::batch_table::{self, StreamRow, checksum};
 use crate::catalog::Catalog;
 use crate::ledger::BootLedger;
 use crate::ledger_table::{self, Ledgers};
-use crate::pages::{self, RawRow, Value};
 use crate::record::{BatchRecord, Classification, MAX_TICK, MAX_WALL_MS, StreamKey, runs};
 use crate::sqlite::{self, Mode, OpenFailure, PAGE, beside, remove};
 use bytes::Bytes;
 use dsmil_protocol::batch::decode_header;
 use dsmil_protocol::ids::{BootId, HostName, TenantId, Tick, TickRange};
 use dsmil_protocol::metric::{MetricSet, SetId};
+use dsmil_salvage::{Image, RawRow, Value};
 use rusqlite::{Connection, OpenFlags, params};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -83,10 +83,11 @@ pub(super) fn salvage(path: &Path, now_ms: i64) -> Result<Salvaged, SalvageError
     drop(old);
 
     let mut found = Found::default();
-    let file = File::open(path)?;
-    pages::rows(&file, |row| found.name(&fresh, row))?;
+    // What could be had from the log is in the file by now.
+    let image = Image::of_file(File::open(path)?)?;
+    image.rows(|row| found.name(&fresh, row))?;
     let mut batches = Batches::new(&found, &mut fresh)?;
-    pages::rows(&file, |row| batches.take(row))?;
+    image.rows(|row| batches.take(row))?;
     let (salvaged, damaged) = batches.finish()?;
     let lost_ticks = write_ledgers(&mut fresh, old_ledgers, now_ms)?;
 
