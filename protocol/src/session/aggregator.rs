@@ -59,8 +59,6 @@ pub enum Incoming {
 pub struct Telemetry {
     /// What the batch says of itself.
     pub header: BatchHeader,
-    /// The classification that the frame gives it.
-    pub classification: Classification,
     /// The encoded batch.
     pub bytes: Vec<u8>,
     /// Bytes of frame header and TLVs around it.
@@ -89,8 +87,6 @@ enum State {
 pub struct AggregatorSession {
     state: State,
     grant: Grant,
-    /// As what the agent's HELLO was classified; so is what it accounts for.
-    classification: Classification,
     writer: Writer,
     replay: ReplayWindow,
     strikes: VecDeque<Duration>,
@@ -106,7 +102,6 @@ impl AggregatorSession {
     pub fn accept(speaker: Speaker, grant: Grant) -> Self {
         Self {
             state: State::Expecting,
-            classification: grant.clearance,
             grant,
             writer: Writer::new(speaker),
             replay: ReplayWindow::new(),
@@ -187,10 +182,7 @@ impl AggregatorSession {
     fn read(&mut self, frame: Frame, now: Now) -> Result<Incoming, ErrorCode> {
         let sequence = frame.tlvs.sequence;
         let incoming = match frame.kind {
-            MessageType::Hello => {
-                self.classification = frame.tlvs.classification;
-                Incoming::Hello(self.hello(&frame.payload, now)?)
-            }
+            MessageType::Hello => Incoming::Hello(self.hello(&frame.payload, now)?),
             MessageType::Heartbeat => Incoming::Heartbeat(self.heartbeat(&frame.payload, now)?),
             MessageType::Telemetry => self.telemetry(frame, now),
             MessageType::Gap => Incoming::Gap(Gap::decode(&frame.payload)?),
@@ -241,8 +233,7 @@ impl AggregatorSession {
         match decode_header(&frame.payload) {
             Ok(header) => {
                 let framing = frame.head_len();
-                let classification = frame.tlvs.classification;
-                Incoming::Telemetry(Telemetry { header, classification, bytes: frame.payload, framing })
+                Incoming::Telemetry(Telemetry { header, bytes: frame.payload, framing })
             }
             // The stream is sound, only this batch is not: it is set aside by name and what is behind it flows.
             Err(_) => self.poison(frame.correlation, ErrorCode::BatchMalformed, now),
@@ -326,11 +317,6 @@ impl AggregatorSession {
             self.say(&Goodbye { reason }, now);
             self.state = State::Closed;
         }
-    }
-
-    /// As what the agent classifies what it sends, which may be less than it is cleared for.
-    pub fn classification(&self) -> Classification {
-        self.classification
     }
 
     /// Whether the session is over.

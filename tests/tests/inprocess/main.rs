@@ -54,6 +54,22 @@ async fn restarts_of_both_sides_lose_nothing_and_store_nothing_twice() {
     centre.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_host_that_claims_less_than_the_fleet_file_says_is_stored_as_the_fleet_file_says() {
+    let (world, clock) = (World::new(), Clock::real());
+    let fleet = "[[host]]\nname = \"h1\"\nclassification = 3\n";
+    std::fs::write(world.disk.path().join("fleet.toml"), fleet).expect("written");
+    let centre = world.centre(None, &clock).await;
+    let host = world.host(centre.address(), &clock);
+    centre.more(2).await;
+    host.stop().await;
+    centre.until("everything accounted for", |c| c.totals().waiting == 0).await;
+    centre.assert_whole();
+    let ledgers = centre.running.store.warm().ledgers();
+    assert!(ledgers.iter().all(|(key, _)| key.classification.level() == 3), "{ledgers:?}");
+    centre.stop().await;
+}
+
 /// Every stored time of the host, in the order of the answer.
 async fn times(centre: &RunningCentre) -> Vec<i64> {
     let query = Query {

@@ -125,6 +125,27 @@ fn what_was_acknowledged_long_ago_is_neither_sent_again_nor_lost() {
 }
 
 #[test]
+fn what_the_aggregator_acknowledged_and_lost_is_a_gap() {
+    let bench = Bench::new();
+    let mut spool = bench.filled(1..=18);
+    acknowledge(&mut spool, &[range(1, 12)]);
+    let mut resume = |ranges: &[TickRange]| {
+        let lost = spool.note_journal_losses(&Accounted { boot: BOOT, ranges: ranges.to_vec() }).expect("writes");
+        (lost, gaps_of(&mut spool))
+    };
+    assert_eq!(resume(&[range(1, 12)]), (0, Vec::new()), "what waits is not lost");
+    // Its journal was damaged: one tick was acknowledged and is gone, another one is here still.
+    assert_eq!(
+        resume(&[range(6, 11), range(1, 4)]),
+        (2, vec![(5, 5, GapReason::JournalLost), (12, 12, GapReason::JournalLost)])
+    );
+    assert_eq!(resume(&[range(6, 11), range(1, 4)]).0, 0, "it is said once");
+    // A full list says nothing of what is older than its ranges.
+    let newest: Vec<TickRange> = (0..MAX_RANGES as u64).rev().map(|n| range(100 + 2 * n, 100 + 2 * n)).collect();
+    assert_eq!(resume(&newest).0, 0);
+}
+
+#[test]
 fn broken_pages_cost_what_is_on_them() {
     let bench = Bench::new();
     let pages = {

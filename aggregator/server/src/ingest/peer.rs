@@ -227,7 +227,6 @@ impl Peer {
         let rtt_ns = i64::try_from(self.connection.rtt().as_nanos()).unwrap_or(i64::MAX);
         self.epoch.first_guess(hello.times.boot_ns, now.wall_ns, rtt_ns);
         self.since = Tick(hello.times.boot_ns / 1_000_000_000);
-        self.classification = self.session.classification();
         let accounted = hello::account(&self.ingest, &hello, self.classification).await;
         self.session.welcome(self.ingest.0.settings, accounted, self.ingest.now());
         self.boot = Some(hello.boot);
