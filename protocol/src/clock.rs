@@ -68,24 +68,25 @@ impl EpochEstimator {
     /// The aggregator's wall clock stepped: no exchange in the window agrees with the new one.
     fn has_stepped(&self, sample: BootEpoch) -> bool {
         self.window.back().is_some_and(|last| {
-            let apart = last.wall_ns.saturating_sub(sample.wall_ns).saturating_abs();
-            apart > last.uncertainty_ns.saturating_add(sample.uncertainty_ns).saturating_add(1_000_000_000)
+            apart(*last, sample)
+                > last.uncertainty_ns.saturating_add(sample.uncertainty_ns).saturating_add(1_000_000_000)
         })
     }
 
     fn settle(&mut self) {
         let Some(best) = self.window.iter().min_by_key(|s| s.uncertainty_ns).copied() else { return };
         self.current = Some(match self.current {
-            Some(now) if self.window.len() > 1 && close(now, best) => {
-                BootEpoch { wall_ns: now.wall_ns, uncertainty_ns: best.uncertainty_ns.max(SLACK_NS / 10) }
+            // What is kept for evenness is as unsure as the best one, and by as much more as it is away from it.
+            Some(now) if self.window.len() > 1 && apart(now, best) <= SLACK_NS => {
+                BootEpoch { wall_ns: now.wall_ns, uncertainty_ns: best.uncertainty_ns.saturating_add(apart(now, best)) }
             }
             _ => best,
         });
     }
 }
 
-fn close(now: BootEpoch, best: BootEpoch) -> bool {
-    now.wall_ns.saturating_sub(best.wall_ns).saturating_abs() <= SLACK_NS.max(best.uncertainty_ns)
+fn apart(a: BootEpoch, b: BootEpoch) -> i64 {
+    a.wall_ns.saturating_sub(b.wall_ns).saturating_abs()
 }
 
 fn signed(ns: u64) -> i64 {
@@ -139,7 +140,8 @@ mod tests {
             for (i, (there, held, back)) in delays.into_iter().enumerate() {
                 clock.add(&exchange(i as u64 * 2_000_000_000, there, held, back, 0));
                 let e = clock.epoch().expect("an estimate");
-                prop_assert!((e.wall_ns - EPOCH).abs() <= e.uncertainty_ns.max(SLACK_NS) + SLACK_NS);
+                // Halving rounds: a nanosecond.
+                prop_assert!((e.wall_ns - EPOCH).abs() <= e.uncertainty_ns + 1);
             }
         }
     }
