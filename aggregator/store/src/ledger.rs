@@ -273,6 +273,21 @@ impl BootLedger {
         self.segments().map(|s| s.range).collect()
     }
 
+    /// At most `count` ranges of [`BootLedger::accounted`], the newest ones, newest first, without going through the rest:
+    /// every acknowledgement asks for them.
+    pub fn newest_accounted(&self, count: usize) -> Vec<TickRange> {
+        let mut ranges: Vec<TickRange> = Vec::with_capacity(count.min(self.segments.len()));
+        for segment in self.segments().rev() {
+            let is_full = ranges.len() == count;
+            match ranges.last_mut() {
+                Some(range) if segment.range.last.next() == range.first => range.first = segment.range.first,
+                _ if is_full => break,
+                _ => ranges.push(segment.range),
+            }
+        }
+        ranges
+    }
+
     /// The ticks that are expected and neither stored nor lost, oldest first.
     pub fn waiting(&self) -> Vec<TickRange> {
         self.named.map_or_else(Vec::new, |named| self.accounted().missing(named))
@@ -479,6 +494,9 @@ mod tests {
                 model.apply(step, first..=first + len);
                 let t = ledger.totals();
                 prop_assert_eq!(t.expected, t.stored + t.waiting + t.lost);
+                for count in [0, 1, 3, 1000] {
+                    prop_assert_eq!(ledger.newest_accounted(count), ledger.accounted().newest(count));
+                }
                 prop_assert_eq!(t.lost, t.lost_by.values().sum::<u64>());
                 prop_assert_eq!(t.expected, model.named.map_or(0, |(a, b)| b - a + 1));
                 let listed: BTreeMap<u64, Fate> =

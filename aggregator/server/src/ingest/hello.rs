@@ -45,7 +45,7 @@ pub(super) async fn account(ingest: &Ingest, hello: &Hello, classification: Clas
 
 /// What of a stream is accounted for, newest first.
 pub(super) fn ranges(ingest: &Ingest, stream: &StreamKey) -> Vec<TickRange> {
-    ingest.0.store.warm().ledger(stream).map(|ledger| ledger.accounted().newest(MAX_RANGES)).unwrap_or_default()
+    ingest.0.store.warm().ledger(stream).map(|ledger| ledger.newest_accounted(MAX_RANGES)).unwrap_or_default()
 }
 
 /// Ticks that the ledger knows of and that nobody answers for any more.
