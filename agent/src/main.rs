@@ -15,7 +15,7 @@ use dsmil_crypto::identity::{Identity, Trust};
 use dsmil_protocol::session::Speaker;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::log;
-use dsmil_runtime::supervise::{Drained, OnFailure, Supervisor};
+use dsmil_runtime::supervise::{OnFailure, Supervisor};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -108,18 +108,7 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
     let answer = Arc::new(move |verb| reporter.answer(verb, &running, &reports.borrow()));
     supervisor.spawn("local", OnFailure::Note, local::serve(socket, clock, supervisor.clone(), answer));
     supervisor.until_stop().await.context("signals cannot be received")?;
-    Ok(match supervisor.drain(DRAIN_WITHIN).await {
-        Drained::Clean => ExitCode::SUCCESS,
-        Drained::Failed(reason) => {
-            tracing::error!(reason, "stopped by a failure");
-            ExitCode::FAILURE
-        }
-        // A sensor that hangs in the kernel cannot be waited for; the spool has everything.
-        Drained::Stuck(tasks) => {
-            tracing::warn!(tasks, "some tasks did not end in time; the spool keeps what was not sent");
-            ExitCode::SUCCESS
-        }
-    })
+    Ok(supervisor.drain(DRAIN_WITHIN).await.exit_code())
 }
 
 fn check_verb(args: &ConfigArgs, json: bool) -> anyhow::Result<ExitCode> {

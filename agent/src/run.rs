@@ -3,7 +3,7 @@
 use crate::sampler::{self, Row, Source};
 use crate::spool::{OpenReport, Spool, SpoolConfig, SpoolError};
 use crate::status::LinkBoard;
-use crate::uplink::{Progress, SharedSpool, Uplink, UplinkConfig};
+use crate::uplink::{Progress, Shared, SharedSpool, Uplink, UplinkConfig};
 use dsmil_crypto::identity::{Identity, Trust};
 use dsmil_crypto::policy::PolicyError;
 use dsmil_protocol::ids::TickRange;
@@ -64,16 +64,14 @@ pub fn start<S: Source + 'static>(parts: Parts<S>) -> Result<Running, StartError
     let spool = SharedSpool::new(spool);
     let board = LinkBoard::new(clock.clone());
     let (progress, watched) = watch::channel(Progress::default());
-    let uplink = Uplink::new(
-        uplink,
-        &identity,
-        &trust,
-        clock.clone(),
-        supervisor.clone(),
-        spool.clone(),
-        watched,
-        board.clone(),
-    )?;
+    let shared = Shared {
+        clock: clock.clone(),
+        supervisor: supervisor.clone(),
+        spool: spool.clone(),
+        progress: watched,
+        board: board.clone(),
+    };
+    let uplink = Uplink::new(uplink, &identity, &trust, shared)?;
     supervisor.spawn("uplink", OnFailure::Stop, uplink.run());
     let stop = supervisor.stop();
     let sampled = spool.clone();

@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -57,6 +58,24 @@ pub enum Drained {
     Failed(String),
     /// So many tasks were still running when the time was up.
     Stuck(usize),
+}
+
+impl Drained {
+    /// Says how the program ended, and with which code it is to exit: a failure that stopped it is one, tasks that would
+    /// not end are none, since a daemon keeps what matters on disk and not in a task.
+    pub fn exit_code(self) -> ExitCode {
+        match self {
+            Self::Clean => ExitCode::SUCCESS,
+            Self::Failed(reason) => {
+                tracing::error!(reason, "stopped by a failure");
+                ExitCode::FAILURE
+            }
+            Self::Stuck(tasks) => {
+                tracing::warn!(tasks, "some tasks did not end in time and were left behind");
+                ExitCode::SUCCESS
+            }
+        }
+    }
 }
 
 impl Supervisor {

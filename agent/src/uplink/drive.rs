@@ -1,7 +1,7 @@
 //! Drives one session: the protocol decides what to say, this does what it says.
 
 use super::lanes::Lanes;
-use super::{Attempt, Progress, SharedSpool, UplinkConfig, negotiated};
+use super::{Attempt, Progress, Shared, SharedSpool, UplinkConfig, negotiated};
 use crate::spool::BatchKey;
 use crate::status::LinkBoard;
 use dsmil_crypto::refusal::Refusal;
@@ -15,7 +15,6 @@ use dsmil_protocol::reader::FrameReader;
 use dsmil_protocol::session::agent::{AgentSession, Closed, Event};
 use dsmil_protocol::session::{Lane, Now};
 use dsmil_runtime::clock::Clock;
-use dsmil_runtime::supervise::Supervisor;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -65,12 +64,9 @@ impl Drive {
     pub(super) async fn start(
         config: &UplinkConfig,
         connection: quinn::Connection,
-        clock: Clock,
-        supervisor: &Supervisor,
-        spool: SharedSpool,
-        progress: watch::Receiver<Progress>,
-        board: LinkBoard,
+        shared: Shared,
     ) -> Result<Self, End> {
+        let Shared { clock, supervisor, spool, progress, board } = shared;
         let (send, receive) = connection.open_bi().await.map_err(|error| End::of(&error))?;
         let now = now(&clock);
         let hello = Hello {
@@ -85,7 +81,7 @@ impl Drive {
         let live = progress.borrow().sealed;
         Ok(Self {
             session: AgentSession::start(config.speaker.clone(), &hello, now),
-            lanes: Lanes::start(&connection, send, supervisor),
+            lanes: Lanes::start(&connection, send, &supervisor),
             connection,
             receive,
             reader: FrameReader::new(),

@@ -76,52 +76,53 @@ pub struct UplinkConfig {
     pub aggregators: Vec<String>,
 }
 
+/// What the uplink shares with the rest of its host. Clones are handles to the same.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The time.
+    pub clock: Clock,
+    /// Who runs the tasks.
+    pub supervisor: Supervisor,
+    /// What waits to be sent.
+    pub spool: SharedSpool,
+    /// How far sampling has come.
+    pub progress: watch::Receiver<Progress>,
+    /// Where the link's state is written down.
+    pub board: LinkBoard,
+}
+
 /// The uplink of one host.
 #[derive(Debug)]
 pub struct Uplink {
     config: UplinkConfig,
     client: quinn::ClientConfig,
     server_name: String,
-    clock: Clock,
-    supervisor: Supervisor,
-    spool: SharedSpool,
-    progress: watch::Receiver<Progress>,
-    board: LinkBoard,
+    shared: Shared,
 }
 
 impl Uplink {
     /// An uplink that has not connected yet.
-    #[allow(clippy::too_many_arguments, reason = "each is a different thing that the agent injects once")]
-    pub fn new(
-        config: UplinkConfig,
-        identity: &Identity,
-        trust: &Trust,
-        clock: Clock,
-        supervisor: Supervisor,
-        spool: SharedSpool,
-        progress: watch::Receiver<Progress>,
-        board: LinkBoard,
-    ) -> Result<Self, PolicyError> {
-        let wall = clock.clone();
+    pub fn new(config: UplinkConfig, identity: &Identity, trust: &Trust, shared: Shared) -> Result<Self, PolicyError> {
+        let wall = shared.clock.clone();
         let time = TimeSource::new(move || wall.wall_ns().div_euclid(1_000_000_000));
         let client = fleet_client(identity, trust, time)?;
         let server_name = trust.trust_domain().aggregator_dns_name();
-        Ok(Self { config, client, server_name, clock, supervisor, spool, progress, board })
+        Ok(Self { config, client, server_name, shared })
     }
 
     /// Connects, and connects again, until sampling is finished and what waits was sent, or cannot be.
     pub async fn run(mut self) -> std::io::Result<()> {
         // HELLO says what the spool answers for, so there has to be a tick.
-        if self.progress.wait_for(|p| p.ticks > 0 || p.finished).await.is_err() {
+        if self.shared.progress.wait_for(|p| p.ticks > 0 || p.finished).await.is_err() {
             return Ok(());
         }
         let socket = endpoint(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), None, &EndpointKeys::random())
             .or_else(|_| endpoint(SocketAddr::from(([0, 0, 0, 0], 0)), None, &EndpointKeys::random()))?;
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         for aggregator in self.config.aggregators.clone().iter().cycle() {
-            self.board.connecting(aggregator);
+            self.shared.board.connecting(aggregator);
             let attempt = self.attempt(&socket, aggregator).await;
-            if self.progress.borrow().finished {
+            if self.shared.progress.borrow().finished {
                 break;
             }
             let wait = match attempt.window {
@@ -134,8 +135,8 @@ impl Uplink {
             };
             self.report(attempt.end, wait);
             tokio::select! {
-                () = self.clock.sleep(wait) => {}
-                () = finished(&self.progress) => break,
+                () = self.shared.clock.sleep(wait) => {}
+                () = finished(&self.shared.progress) => break,
             }
         }
         socket.close(quinn::VarInt::from_u32(0), b"");
@@ -145,21 +146,13 @@ impl Uplink {
     async fn attempt(&self, socket: &quinn::Endpoint, aggregator: &str) -> Attempt {
         let connection = tokio::select! {
             connection = self.connect(socket, aggregator) => connection,
-            () = self.clock.sleep(CONNECT_WITHIN) => Err(End::Unreachable("no answer".into())),
-            () = finished(&self.progress) => Err(End::Unreachable("stopping".into())),
+            () = self.shared.clock.sleep(CONNECT_WITHIN) => Err(End::Unreachable("no answer".into())),
+            () = finished(&self.shared.progress) => Err(End::Unreachable("stopping".into())),
         };
         match connection {
             Err(end) => Attempt { end, window: None },
             Ok(connection) => {
-                let drive = Drive::start(
-                    &self.config,
-                    connection,
-                    self.clock.clone(),
-                    &self.supervisor,
-                    self.spool.clone(),
-                    self.progress.clone(),
-                    self.board.clone(),
-                );
+                let drive = Drive::start(&self.config, connection, self.shared.clone());
                 match drive.await {
                     Ok(drive) => drive.run().await,
                     Err(end) => Attempt { end, window: None },
@@ -185,19 +178,19 @@ impl Uplink {
         match end {
             End::Unreachable(reason) => {
                 tracing::debug!(reason, "no link");
-                self.board.offline(reason, wait);
+                self.shared.board.offline(reason, wait);
             }
             End::Closed(Closed::Refused(code) | Closed::Fault(code)) => self.refused(code.name(), code.remedy(), wait),
             End::Closed(Closed::Goodbye(GoodbyeReason::Stopping)) => {
-                self.board.offline("the aggregator said goodbye: it stops", wait);
+                self.shared.board.offline("the aggregator said goodbye: it stops", wait);
             }
             End::Closed(Closed::Goodbye(GoodbyeReason::Replaced)) => {
-                self.board.offline("another agent of this host took our place; is one running twice?", wait);
+                self.shared.board.offline("another agent of this host took our place; is one running twice?", wait);
             }
             End::Closed(Closed::Goodbye(GoodbyeReason::Refused)) => {
                 self.refused(ErrorCode::Revoked.name(), ErrorCode::Revoked.remedy(), wait);
             }
-            End::Closed(Closed::Silent) => self.board.offline("the aggregator fell silent", wait),
+            End::Closed(Closed::Silent) => self.shared.board.offline("the aggregator fell silent", wait),
             End::Handshake(refusal) => {
                 let remedy =
                     "Compare certificates and clocks: `dsmil-agent check` here, `dsmil-aggregator check` there.";
@@ -208,7 +201,7 @@ impl Uplink {
 
     fn refused(&self, code: &str, remedy: &str, wait: Duration) {
         tracing::warn!(code, remedy, "the link was refused");
-        self.board.refused(code, remedy, wait);
+        self.shared.board.refused(code, remedy, wait);
     }
 }
 

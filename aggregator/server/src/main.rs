@@ -9,7 +9,7 @@ use dsmil_crypto::spiffe::TrustDomain;
 use dsmil_protocol::ids::{HostName, TenantId};
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::log;
-use dsmil_runtime::supervise::{Drained, Supervisor};
+use dsmil_runtime::supervise::Supervisor;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -151,17 +151,7 @@ fn run_verb(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
         };
         tracing::info!(quic = %running.quic, https = %running.https, "listening");
         supervisor.until_stop().await.context("signals cannot be received")?;
-        Ok(match supervisor.drain(DRAIN_WITHIN).await {
-            Drained::Clean => ExitCode::SUCCESS,
-            Drained::Failed(reason) => {
-                tracing::error!(reason, "stopped by a failure");
-                ExitCode::FAILURE
-            }
-            Drained::Stuck(tasks) => {
-                tracing::warn!(tasks, "some tasks did not end in time; nothing acknowledged depends on them");
-                ExitCode::SUCCESS
-            }
-        })
+        Ok(supervisor.drain(DRAIN_WITHIN).await.exit_code())
     })
 }
 
