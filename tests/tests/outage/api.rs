@@ -6,6 +6,7 @@ use dsmil_protocol::ids::HostName;
 use e2e::fleet::Ledger;
 use serde::Deserialize;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// One host.
 #[derive(Debug, Deserialize)]
@@ -35,6 +36,7 @@ pub(crate) struct Newest {
 /// The ledger of one boot.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Boot {
+    pub(crate) classification: u8,
     pub(crate) totals: Ledger,
     pub(crate) accounted: Vec<Ticks>,
     pub(crate) waiting: Vec<Ticks>,
@@ -118,7 +120,7 @@ impl Rig<'_> {
         let ticks = answer.data.result.iter().flat_map(|series| &series.values).map(|(at_s, _)| {
             // What the estimate of the host's boot moved since is some milliseconds.
             let since_boot_s = at_s - epoch_ns as f64 / 1e9;
-            since_boot_s.round() as u64
+            Duration::try_from_secs_f64(since_boot_s + 0.5).map_or(0, |since| since.as_secs())
         });
         Ok(ticks.collect())
     }

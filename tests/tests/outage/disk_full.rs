@@ -41,6 +41,8 @@ fn long_a_full_disk_is_outlived_and_the_journal_goes_on_by_itself() {
         check_acknowledged(rig)?;
         std::fs::remove_file(hog)?;
         rig.until("the journal goes on", async || Ok(!journal_fails(rig).await?)).await?;
+        // What was sent and not stored is sent again after half a minute without an acknowledgement.
+        rig.until("what waited arrives", async || Ok(rig.agent.status()?.spool.ticks_waiting <= 2)).await?;
         rig.settle(&[]).await.map(drop)
     });
 }

@@ -1,6 +1,6 @@
 //! An agent that is asked to stop leaves nothing behind.
 
-use crate::rig::{Setup, drill};
+use crate::rig::{Setup, drill, set};
 use anyhow::ensure;
 use std::time::Duration;
 
@@ -8,6 +8,9 @@ use std::time::Duration;
 fn an_agent_that_stops_sends_its_last_ticks_and_says_goodbye() {
     // Batches so long that the last ticks are in none yet when it stops.
     drill(Setup { seed: 41, batch_ticks: 60, ..Setup::default() }, async |rig| {
+        // The fleet file classifies what the host sends, whatever the host says: all of it, batches, gaps and accounts.
+        rig.classify(3)?;
+        rig.centre.configure(|table| set(table, "api", "clearance", 3.into()))?;
         rig.centre.start().await?;
         rig.agent.start()?;
         rig.until("the agent has a link", async || Ok(rig.is_linked())).await?;
@@ -20,6 +23,8 @@ fn an_agent_that_stops_sends_its_last_ticks_and_says_goodbye() {
         let detail = rig.detail(&rig.host).await?;
         let totals = &detail.boot()?.totals;
         ensure!(totals.stored == sampled && totals.waiting == 0 && totals.lost == 0, "{sampled} sampled: {totals:?}");
+        let all = rig.centre.pipeline().await?.ledger;
+        ensure!(all.stored == sampled && all.waiting == 0, "{sampled} sampled: {all:?}");
         ensure!(detail.accounted_to() >= Some(stopped - 1), "stopped in second {stopped}: {detail:?}");
         rig.until("the host is shown as gone", async || Ok(rig.detail(&rig.host).await?.link.state == "closed"))
             .await?;

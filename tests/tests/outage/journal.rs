@@ -51,7 +51,7 @@ async fn damages(rig: &mut Rig<'_>, damages: &[Damage]) -> anyhow::Result<()> {
         relay.cut_back();
         rig.unacknowledged(2).await?;
         let batches = batches(rig).await?;
-        let kept = kept(rig)?;
+        let kept = rig.kept()?;
         let flipped = inflict(rig, *damage, &batches, &kept)?;
         let said = rig.log("aggregator").len();
         rig.centre.start().await?;
@@ -88,13 +88,6 @@ async fn damages(rig: &mut Rig<'_>, damages: &[Damage]) -> anyhow::Result<()> {
 struct Stored {
     ticks: Vec<u64>,
     bytes: Vec<u8>,
-}
-
-/// The ticks that the agent still has: the newest ones.
-fn kept(rig: &Rig<'_>) -> anyhow::Result<BTreeSet<u64>> {
-    let spool = rig.agent.status()?.spool;
-    let last = spool.boot_ticks.context("the spool answers for nothing")?.last.0;
-    Ok((last + 1 - spool.ticks_waiting..=last).collect())
 }
 
 /// Stops the centre and returns what is in its journal: each batch by its first tick.

@@ -15,5 +15,6 @@ mod kills;
 mod link;
 mod memory;
 mod pauses;
+mod reclassified;
 mod relay;
 mod rig;

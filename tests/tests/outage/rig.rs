@@ -154,6 +154,16 @@ impl<'f> Rig<'f> {
         Ok(relay)
     }
 
+    /// Has the fleet file classify what the real host sends, from the centre's next start on.
+    pub(crate) fn classify(&self, level: u8) -> anyhow::Result<()> {
+        let path = self.centre.folder().join("fleet.toml");
+        let mut fleet: toml::Table = std::fs::read_to_string(&path)?.parse()?;
+        let host = fleet.get_mut("host").and_then(|hosts| hosts.get_mut(0)?.as_table_mut());
+        let host = host.context("the fleet file names no host")?;
+        host.insert("classification".into(), i64::from(level).into());
+        Ok(std::fs::write(&path, toml::to_string(&fleet)?)?)
+    }
+
     /// The tick that it is now.
     pub(crate) fn tick(&self) -> u64 {
         self.clock.boot().as_secs()
@@ -199,16 +209,20 @@ impl<'f> Rig<'f> {
         eventually(&self.clock, what, RECOVERED_WITHIN, || look()).await
     }
 
-    /// Waits until the centre has stored so many ticks of which the agent does not know. Returns how many it has stored
-    /// and how many the agent knows of.
-    pub(crate) async fn unacknowledged(&self, ticks: u64) -> anyhow::Result<(u64, u64)> {
-        let counts = async || -> anyhow::Result<(u64, u64)> {
-            let stored = self.detail(&self.host).await?.boot()?.totals.stored;
-            Ok((stored, self.agent.status()?.spool.totals.ticks_accounted))
-        };
-        let what = format!("{ticks} ticks are stored and not acknowledged");
-        self.until(&what, async || counts().await.map(|(stored, known)| stored >= known + ticks)).await?;
-        counts().await
+    /// Waits until the centre has stored so many ticks that the agent still has, because it does not know of that.
+    pub(crate) async fn unacknowledged(&self, ticks: usize) -> anyhow::Result<()> {
+        self.until(&format!("{ticks} ticks are stored and not acknowledged"), async || {
+            let stored = self.detail(&self.host).await?.stored()?;
+            Ok(self.kept()?.intersection(&stored).count() >= ticks)
+        })
+        .await
+    }
+
+    /// The ticks that the agent still has: the newest ones.
+    pub(crate) fn kept(&self) -> anyhow::Result<BTreeSet<u64>> {
+        let spool = self.agent.status()?.spool;
+        let last = spool.boot_ticks.context("the spool answers for nothing")?.last.0;
+        Ok((last + 1 - spool.ticks_waiting..=last).collect())
     }
 
     /// Whether the agent says that it has a link.

@@ -3,6 +3,7 @@
 use super::Ingest;
 use dsmil_protocol::ids::{BootId, HostName, TickRange};
 use dsmil_protocol::message::{Accounted, Hello, MAX_RANGES};
+use dsmil_protocol::tick_set::TickSet;
 use dsmil_protocol::tlv::Classification;
 use dsmil_store::ledger::LossReason;
 use dsmil_store::record::StreamKey;
@@ -35,12 +36,40 @@ pub(super) async fn account(ingest: &Ingest, hello: &Hello, classification: Clas
     let mut accounted = Vec::new();
     for account in &hello.accounts {
         let stream = key(ingest, &hello.host, account.boot, classification);
-        if let Err(error) = warm.expect(&stream, account.ticks) {
+        let mut known = accounted_otherwise(ingest, &stream);
+        let first = known.bounds().map_or(account.ticks.first, |known| account.ticks.first.max(known.last.next()));
+        if let Some(ticks) = TickRange::new(first, account.ticks.last)
+            && let Err(error) = warm.expect(&stream, ticks)
+        {
             tracing::warn!(host = %hello.host, %error, "the ledger could not be told what to expect");
         }
-        accounted.push(Accounted { boot: account.boot, ranges: ranges(ingest, &stream) });
+        let ranges = if known.is_empty() {
+            ranges(ingest, &stream)
+        } else {
+            let ours = warm.ledger(&stream).map(|ledger| ledger.accounted()).unwrap_or_default();
+            for range in ours.iter() {
+                known.insert(range);
+            }
+            known.newest(MAX_RANGES)
+        };
+        accounted.push(Accounted { boot: account.boot, ranges });
     }
     accounted
+}
+
+/// What of the boot is accounted for in streams of other classifications: the fleet file had another one for the host
+/// then. The agent need not send it again, and must not take it for lost.
+fn accounted_otherwise(ingest: &Ingest, stream: &StreamKey) -> TickSet {
+    let warm = ingest.0.store.warm();
+    let mut streams = warm.streams_of(&ingest.0.tenant, &stream.host);
+    streams.retain(|other| other.boot == stream.boot && other.classification != stream.classification);
+    let mut known = TickSet::new();
+    for ledger in streams.iter().filter_map(|other| warm.ledger(other)) {
+        for range in ledger.accounted().iter() {
+            known.insert(range);
+        }
+    }
+    known
 }
 
 /// What of a stream is accounted for, newest first.
