@@ -17,6 +17,7 @@ enum Insult {
     Overwritten,
 }
 
+/// All of them.
 const INSULTS: [Insult; 4] = [Insult::Unlinked, Insult::Emptied, Insult::Truncated, Insult::Overwritten];
 
 impl Insult {
@@ -75,7 +76,7 @@ fn whatever_happens_to_the_hot_file_nothing_is_lost_and_queries_are_whole() {
             }
             insult.commit(&rig.centre.hot())?;
             rig.centre.start().await?;
-            rig.caught_up().await?;
+            rig.until("the host is back", async || Ok(rig.detail(&rig.host).await?.clock.is_some())).await?;
             whole(rig).await.with_context(|| format!("after it was {insult:?}, between runs"))?;
         }
         rig.settle(&[]).await.map(drop)
