@@ -15,7 +15,7 @@ const HOUR_NS: i64 = 3_600_000_000_000;
 async fn what_is_sampled_is_stored_shown_and_accounted_for() {
     let (world, clock) = (World::new(), Clock::real());
     let centre = world.centre(None, &clock).await;
-    let host = world.host(centre.address(), &clock);
+    let host = world.host(centre.address(), &clock).await;
     centre.more(5).await;
     let name = HostName::new("h1").expect("a name");
     let shown = centre.running.live.get(&name).expect("a host");
@@ -34,7 +34,7 @@ async fn restarts_of_both_sides_lose_nothing_and_store_nothing_twice() {
     let (world, clock) = (World::new(), Clock::real());
     let centre = world.centre(None, &clock).await;
     let address = centre.address();
-    let host = world.host(address, &clock);
+    let host = world.host(address, &clock).await;
     centre.more(3).await;
     let before = centre.totals().stored;
     centre.stop().await;
@@ -42,7 +42,7 @@ async fn restarts_of_both_sides_lose_nothing_and_store_nothing_twice() {
     assert!(centre.totals().stored >= before, "what was acknowledged is there again");
     centre.more(3).await;
     host.kill();
-    let host = world.host(address, &clock);
+    let host = world.host(address, &clock).await;
     centre.more(4).await;
     host.stop().await;
     centre.until("everything accounted for", |c| c.totals().waiting == 0).await;
@@ -60,7 +60,7 @@ async fn a_host_that_claims_less_than_the_fleet_file_says_is_stored_as_the_fleet
     let fleet = "[[host]]\nname = \"h1\"\nclassification = 3\n";
     std::fs::write(world.disk.path().join("fleet.toml"), fleet).expect("written");
     let centre = world.centre(None, &clock).await;
-    let host = world.host(centre.address(), &clock);
+    let host = world.host(centre.address(), &clock).await;
     centre.more(2).await;
     host.stop().await;
     centre.until("everything accounted for", |c| c.totals().waiting == 0).await;
@@ -101,7 +101,7 @@ async fn a_host_whose_wall_clock_steps_is_stored_at_the_right_times() {
     let clock = Clock::real();
     let (host_clock, shift): (Clock, WallShift) = Clock::shifted();
     let centre = world.centre(None, &clock).await;
-    let host = world.host(centre.address(), &host_clock);
+    let host = world.host(centre.address(), &host_clock).await;
     centre.more(2).await;
     steps(|ns| shift.set(ns)).await;
     host.stop().await;
@@ -118,7 +118,7 @@ async fn an_aggregator_whose_wall_clock_steps_rejects_and_reorders_nothing() {
     let world = World::new();
     let (clock, shift) = Clock::shifted();
     let centre = world.centre(None, &clock).await;
-    let host = world.host(centre.address(), &Clock::real());
+    let host = world.host(centre.address(), &Clock::real()).await;
     centre.more(2).await;
     steps(|ns| shift.set(ns)).await;
     host.stop().await;
@@ -137,7 +137,7 @@ async fn a_host_that_boots_in_1970_gets_in_and_is_stored_at_the_right_times() {
     shift.set(-clock.wall_ns());
     assert!(host_clock.wall_ms() < 60_000, "it believes in 1970");
     let centre = world.centre(None, &clock).await;
-    let host = world.host(centre.address(), &host_clock);
+    let host = world.host(centre.address(), &host_clock).await;
     centre.more(4).await;
     host.stop().await;
     centre.until("everything accounted for", |c| c.totals().waiting == 0).await;

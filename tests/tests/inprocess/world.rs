@@ -1,8 +1,8 @@
 //! A centre and a host in one process: real sockets, real tmpfs, real databases, and clocks that a test can step.
 
-use dsmil_agent::run::{Parts, Running as Host};
+use dsmil_agent::run::{Parts, Running as Host, StartError};
 use dsmil_agent::sampler::{Row, Source};
-use dsmil_agent::spool::SpoolConfig;
+use dsmil_agent::spool::{SpoolConfig, SpoolError};
 use dsmil_agent::uplink::UplinkConfig;
 use dsmil_aggregator::config::{Config, Listen};
 use dsmil_aggregator::init::{self, Order};
@@ -71,8 +71,22 @@ impl World {
         self.disk.path().join("agents/h1")
     }
 
-    /// Starts the host on a runtime of its own, so that it can be killed.
-    pub(crate) fn host(&self, aggregator: SocketAddr, clock: &Clock) -> RunningHost {
+    /// Starts the host on a runtime of its own, so that it can be killed. One that was killed lets go of the spool when
+    /// its threads have ended, which is soon, but not at once.
+    pub(crate) async fn host(&self, aggregator: SocketAddr, clock: &Clock) -> RunningHost {
+        let until = clock.mono() + PATIENCE;
+        loop {
+            match self.try_host(aggregator, clock) {
+                Ok(host) => return host,
+                Err(StartError::Spool(SpoolError::InUse { .. })) if clock.mono() < until => {
+                    clock.sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("the host does not start: {error:?}"),
+            }
+        }
+    }
+
+    fn try_host(&self, aggregator: SocketAddr, clock: &Clock) -> Result<RunningHost, StartError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let supervisor = Supervisor::new(clock.clone());
@@ -92,11 +106,18 @@ impl World {
             clock: clock.clone(),
             supervisor: supervisor.clone(),
         };
-        let host = {
+        let started = {
             let _tasks_go_there = runtime.enter();
-            dsmil_agent::run::start(parts).expect("the host starts")
+            dsmil_agent::run::start(parts)
         };
-        RunningHost { host, supervisor, runtime }
+        match started {
+            Ok(host) => Ok(RunningHost { host, supervisor, runtime }),
+            Err(error) => {
+                // It may not be dropped, which would wait, where other tasks run.
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
     }
 }
 
