@@ -94,8 +94,40 @@ codes! {
     NoCommonVersion = 28, "no_common_version", "Upgrade the older side.";
     /// The identity presented is not the one the host claims.
     IdentityMismatch = 29, "identity_mismatch", "The certificate names another host than HELLO does. Check `host` in agent.toml.";
+    /// A token that was used before.
+    TokenUsed = 30, "token_used", "A token is good once. Create another; if nobody here used it, find out who did: `dsmil-aggregator security log`.";
+    /// A token that was made for another host.
+    TokenWrongHost = 31, "token_wrong_host", "Join with the token that was created for this host, or create one: `dsmil-aggregator token create --host`.";
+    /// A token made when the fleet file gave the host other devices than now.
+    TokenStale = 32, "token_stale", "The host's devices in the fleet file changed after the token was created. Create another.";
+    /// A certificate request that does not verify or is not of the one kind that is signed here.
+    CsrInvalid = 33, "csr_invalid", "The sender is broken or of another version. Look at its version and its log.";
+    /// A renewal proved by a key that is not the host's.
+    RenewalWrongKey = 34, "renewal_wrong_key", "The host joined again since, or somebody speaks in its name: `dsmil-aggregator security log`. Join it with a new token.";
+    /// A renewal whose proof is not of this connection.
+    RenewalReplayed = 35, "renewal_replayed", "The proof was made for another connection: something stands between the two, or repeats what it heard. `dsmil-aggregator security log` says from where.";
+    /// A renewal of an identity that ended too long ago.
+    RenewalTooOld = 36, "renewal_too_old", "The host was away longer than `join.max_offline_days`: join it again with a new token.";
+    /// A HELLO with a key that the registry does not hold for this host.
+    KeyNotEnrolled = 37, "key_not_enrolled", "The host joined again elsewhere, or a copy of its disk runs. Find out which, and join the right one with a new token.";
+    /// A certificate past its time.
+    LeafExpired = 38, "leaf_expired", "The agent renews by itself. If it lasts, see that it reaches the join port, and compare both clocks.";
+    /// A certificate of an issuer that the trust bundle does not list any more.
+    IssuerRetired = 39, "issuer_retired", "The agent renews by itself. If it lasts, see that it reaches the join port.";
+    /// The aggregator cannot vouch for anybody: its trust bundle has expired, or its issuer is not in it.
+    TrustUnavailable = 40, "trust_unavailable", "Look at `dsmil-aggregator trust show` on the aggregator, sign a new bundle with the root and publish it.";
+    /// More frames than a session may send.
+    TooFast = 41, "too_fast", "The sender is broken or hostile: no agent has so much to say. Look at its version and its log.";
     /// A code of a newer peer.
     Unknown = 0xFFFF, "unknown", "The peer is newer than this program. Upgrade to read its reason.";
+}
+
+impl ErrorCode {
+    /// Whether an agent that is told this at HELLO should renew its identity before it comes back: its certificate or
+    /// its key is what was refused, and the join port may give it others.
+    pub const fn asks_for_renewal(self) -> bool {
+        matches!(self, Self::KeyNotEnrolled | Self::LeafExpired | Self::IssuerRetired)
+    }
 }
 
 impl std::fmt::Display for ErrorCode {

@@ -14,6 +14,7 @@
 //! The checksum is there because stored frames outlive the transport's own protection.
 
 use crate::error::ErrorCode;
+use crate::join::MAX_BUNDLE_LEN;
 use crate::tlv::{MAX_TLVS_LEN, Tlvs};
 
 /// Bytes of a header.
@@ -24,6 +25,8 @@ pub const FRAME_VERSION: u8 = 1;
 pub const MAX_PAYLOAD_LEN: usize = 4 << 20;
 /// The largest payload of a message that is not data: hello, heartbeat, acknowledgements.
 const MAX_CONTROL_LEN: usize = 64 << 10;
+/// The largest payload of CONFIG: a trust bundle, and room for what says that it is one.
+const MAX_CONFIG_LEN: usize = MAX_BUNDLE_LEN + (1 << 10);
 const MAGIC: [u8; 4] = *b"DSMI";
 
 macro_rules! message_types {
@@ -65,6 +68,8 @@ message_types! {
     Ack = 0x04, "ACK", MAX_CONTROL_LEN;
     /// Either way, last: the connection ends on purpose.
     Goodbye = 0x05, "GOODBYE", MAX_CONTROL_LEN;
+    /// Aggregator to agent: what the agent is to keep from now on, such as a newer trust bundle.
+    Config = 0x08, "CONFIG", MAX_CONFIG_LEN;
     /// Agent to aggregator: one batch.
     Telemetry = 0x0A, "TELEMETRY", MAX_PAYLOAD_LEN;
     /// Agent to aggregator: ticks that will never come, and why.
@@ -81,7 +86,6 @@ message_types! {
 pub const UNIMPLEMENTED: &[(u8, &str)] = &[
     (0x06, "ORDER"),
     (0x07, "OUTCOME"),
-    (0x08, "CONFIG"),
     (0x09, "HEALTH"),
     (0x0B, "EVENT"),
     (0x0C, "AUDIT_CHECKPOINT"),

@@ -1,4 +1,4 @@
-//! The DSMIL Binary Envelope: frames, messages, sessions and batches.
+//! The DSMIL Binary Envelope: frames, messages, sessions and batches; and what is said on the join port.
 //!
 //! This crate is pure: no socket, file, clock or runtime. Bytes and the time come in, bytes and decisions go out.
 
@@ -7,6 +7,7 @@ pub mod clock;
 pub mod error;
 pub mod frame;
 pub mod ids;
+pub mod join;
 pub mod message;
 pub mod metric;
 pub mod reader;

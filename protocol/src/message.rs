@@ -7,6 +7,7 @@
 use crate::error::ErrorCode;
 use crate::frame::MessageType;
 use crate::ids::{BootId, DeviceId, HostName, Tick, TickRange};
+use crate::join::MAX_BUNDLE_LEN;
 use crate::metric::SetId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -98,6 +99,8 @@ pub struct Hello {
     pub agent_version: String,
     /// What the spool answers for, the running boot included once a tick was sampled.
     pub accounts: Vec<BootAccount>,
+    /// Version of the trust bundle that the host holds; an aggregator with a newer one sends it ([`Config`]).
+    pub bundle_version: u64,
     /// Now.
     pub times: HostTimes,
 }
@@ -152,6 +155,8 @@ pub struct Heartbeat {
     pub spool_bytes: u64,
     /// Bytes the spool may use.
     pub spool_capacity: u64,
+    /// Version of the trust bundle that the host holds now.
+    pub bundle_version: u64,
     /// Now.
     pub times: HostTimes,
     /// The last finished exchange of times.
@@ -187,6 +192,13 @@ pub struct Ack {
     pub rejected: Vec<(BootId, Rejected)>,
     /// In answer to a heartbeat.
     pub echo: Option<Echo>,
+}
+
+/// CONFIG: what an agent is to keep from now on. It judges for itself whether to believe it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Config {
+    /// A trust bundle, at most [`MAX_BUNDLE_LEN`] bytes: it carries the signatures that prove it.
+    TrustBundle(Vec<u8>),
 }
 
 /// Why ticks will never come.
@@ -286,10 +298,16 @@ messages! {
     Welcome = Welcome: |m| accounted(&m.accounted);
     Heartbeat = Heartbeat: |_| true;
     Ack = Ack: |m| accounted(&m.accounted) && m.rejected.len() <= MAX_REJECTED;
+    Config = Config: |Config::TrustBundle(bundle)| bundle.len() <= MAX_BUNDLE_LEN;
     Goodbye = Goodbye: |_| true;
     Gap = Gap: |m| m.gaps.len() <= MAX_GAPS && m.gaps.iter().all(|g| forward(&g.ticks));
     NeedMetricSet = NeedMetricSet: |m| m.sets.len() <= MAX_SETS;
     Refusal = Error: |m| m.detail.len() <= MAX_TEXT_LEN;
+}
+
+/// As much of a text for people as a refusal may carry.
+pub(crate) fn clip(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_TEXT_LEN)].to_string()
 }
 
 fn forward(range: &TickRange) -> bool {
@@ -317,6 +335,7 @@ mod tests {
             devices: vec![DeviceId(47)],
             agent_version: "0.1.0".into(),
             accounts: vec![BootAccount { boot, ticks: range(3, 9) }],
+            bundle_version: 300,
             times: HostTimes { boot_ns: 1, wall_ns: -1 },
         }
     }
@@ -342,6 +361,7 @@ mod tests {
         });
         every_cut_is_refused(&Gap { gaps: vec![GapRecord { boot, ticks: range(1, 2), reason: GapReason::Evicted }] });
         every_cut_is_refused(&NeedMetricSet { sets: vec![SetId([3; 16])] });
+        every_cut_is_refused(&Config::TrustBundle(vec![7; 300]));
         every_cut_is_refused(&Goodbye { reason: GoodbyeReason::Stopping });
         every_cut_is_refused(&Refusal { code: 1, detail: "x".into() });
     }
@@ -354,6 +374,9 @@ mod tests {
         assert!(refused(&Hello { devices: vec![DeviceId(1); MAX_DEVICES + 1], ..hello() }));
         let account = BootAccount { boot: BootId([0; 16]), ticks: range(9, 3) };
         assert!(refused(&Hello { accounts: vec![account], ..hello() }), "a range that runs backwards");
+        let bundle = |len| Config::decode(&postcard::to_allocvec(&Config::TrustBundle(vec![0; len])).expect("memory"));
+        assert!(bundle(MAX_BUNDLE_LEN).is_ok());
+        assert!(bundle(MAX_BUNDLE_LEN + 1).is_err());
         let mut bytes = hello().encode();
         // Versions take two bytes; the host's name follows with its length.
         bytes[3] = b'!';

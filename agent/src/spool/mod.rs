@@ -181,6 +181,7 @@ impl Spool {
             waiting_ticks: self.index.waiting(),
             spool_bytes: self.used_bytes(),
             spool_capacity: self.config.capacity_bytes,
+            bundle_version: 0,
         }
     }
 

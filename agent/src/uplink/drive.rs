@@ -76,6 +76,7 @@ impl Drive {
             devices: config.devices.clone(),
             agent_version: env!("CARGO_PKG_VERSION").into(),
             accounts: spool.lock().accounts(),
+            bundle_version: 0,
             times: HostTimes { boot_ns: now.boot_ns, wall_ns: now.wall_ns },
         };
         let live = progress.borrow().sealed;
@@ -201,6 +202,7 @@ impl Drive {
             }
             Event::Rejected(boot, rejected) => self.set_aside(boot, rejected),
             Event::NeedSets(sets) => sets.into_iter().for_each(|set| self.tell_set(set, now)),
+            Event::TrustBundle(_) => {}
             Event::Closed(closed) => return Some(End::Closed(closed)),
         }
         None

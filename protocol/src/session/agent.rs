@@ -6,8 +6,8 @@ use crate::error::ErrorCode;
 use crate::frame::{Flags, Frame, MessageType};
 use crate::ids::{BootId, Tick, TickRange};
 use crate::message::{
-    Accounted, Ack, Echo, Exchange, Gap, GapRecord, Goodbye, GoodbyeReason, Heartbeat, Hello, HostTimes, Message,
-    NeedMetricSet, PROTOCOL_VERSION, Refusal, Rejected, Settings, Welcome,
+    Accounted, Ack, Config, Echo, Exchange, Gap, GapRecord, Goodbye, GoodbyeReason, Heartbeat, Hello, HostTimes,
+    Message, NeedMetricSet, PROTOCOL_VERSION, Refusal, Rejected, Settings, Welcome,
 };
 use crate::metric::SetId;
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +34,8 @@ pub struct Vitals {
     pub spool_bytes: u64,
     /// Bytes the spool may use.
     pub spool_capacity: u64,
+    /// Version of the trust bundle that the host holds; not the spool's to know, the driver fills it in.
+    pub bundle_version: u64,
 }
 
 /// A batch of the spool, as a session sees it.
@@ -61,6 +63,8 @@ pub enum Event {
     Rejected(BootId, Rejected),
     /// The aggregator needs these metric sets: hand them to [`AgentSession::send_metric_set`].
     NeedSets(Vec<SetId>),
+    /// The aggregator has another trust bundle: verify it, and keep it if it is newer. Nothing here has judged it.
+    TrustBundle(Vec<u8>),
     /// The session is over.
     Closed(Closed),
 }
@@ -148,6 +152,11 @@ impl AgentSession {
             MessageType::Ack if open => self.acked(Ack::decode(&frame.payload)?, now),
             MessageType::NeedMetricSet if open => {
                 self.need_sets(NeedMetricSet::decode(&frame.payload)?);
+                Ok(())
+            }
+            MessageType::Config if open => {
+                let Config::TrustBundle(bundle) = Config::decode(&frame.payload)?;
+                self.events.push_back(Event::TrustBundle(bundle));
                 Ok(())
             }
             MessageType::Goodbye => {
@@ -275,6 +284,7 @@ impl AgentSession {
             waiting_ticks: vitals.waiting_ticks,
             spool_bytes: vitals.spool_bytes,
             spool_capacity: vitals.spool_capacity,
+            bundle_version: vitals.bundle_version,
             times: HostTimes { boot_ns: now.boot_ns, wall_ns: now.wall_ns },
             exchange: self.exchange.take(),
         };

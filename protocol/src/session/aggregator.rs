@@ -1,14 +1,16 @@
 //! The aggregator's side of a session: who may say what, judged frame by frame.
 
+use super::limits::FrameBucket;
 use super::replay::ReplayWindow;
-use super::{Lane, Now, Outgoing, Speaker, Writer};
+use super::{Lane, Limits, Now, Outgoing, Speaker, Writer};
 use crate::batch::{BatchHeader, decode_header};
 use crate::error::ErrorCode;
 use crate::frame::{Frame, MessageType};
 use crate::ids::{BootId, DeviceId, HostName, Tick, TickRange};
+use crate::join::MAX_BUNDLE_LEN;
 use crate::message::{
-    Accounted, Ack, Echo, Gap, Goodbye, GoodbyeReason, Heartbeat, Hello, MAX_BOOTS, MAX_RANGES, MAX_REJECTED, MAX_SETS,
-    MAX_TEXT_LEN, Message, NeedMetricSet, PROTOCOL_VERSION, Refusal, Rejected, Settings, Welcome,
+    Accounted, Ack, Config, Echo, Gap, Goodbye, GoodbyeReason, Heartbeat, Hello, MAX_BOOTS, MAX_RANGES, MAX_REJECTED,
+    MAX_SETS, Message, NeedMetricSet, PROTOCOL_VERSION, Refusal, Rejected, Settings, Welcome, clip,
 };
 use crate::metric::{MetricSet, SetId};
 use crate::reader::ReadFault;
@@ -90,6 +92,7 @@ pub struct AggregatorSession {
     writer: Writer,
     replay: ReplayWindow,
     strikes: VecDeque<Duration>,
+    frames: FrameBucket,
     output: VecDeque<Outgoing>,
     /// Waiting for the next ACK: the newest word on each boot replaces the one before.
     accounted: BTreeMap<BootId, Vec<TickRange>>,
@@ -106,6 +109,7 @@ impl AggregatorSession {
             writer: Writer::new(speaker),
             replay: ReplayWindow::new(),
             strikes: VecDeque::new(),
+            frames: FrameBucket::new(Limits::default()),
             output: VecDeque::new(),
             accounted: BTreeMap::new(),
             rejected: Vec::new(),
@@ -113,20 +117,34 @@ impl AggregatorSession {
         }
     }
 
+    /// The same with limits other than [`Limits::default`]. WELCOME raises them as far as its settings let an agent go.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.frames.set(limits);
+        self
+    }
+
     /// Judges a frame. A fault ends the stream it came on; the peer is told, and thrown out when there are too many.
     pub fn receive(&mut self, frame: Frame, now: Now) -> Result<Incoming, Fault> {
-        let checked = self.check(&frame).and_then(|()| self.read(frame, now));
+        let checked = self.pace(now).and_then(|()| self.check(&frame)).and_then(|()| self.read(frame, now));
         checked.map_err(|code| self.fault(code, now))
     }
 
     /// Judges bytes that were no sound frame. A batch that can be named is rejected and its stream goes on.
     pub fn receive_fault(&mut self, fault: ReadFault, now: Now) -> Result<Incoming, Fault> {
+        if let Err(code) = self.pace(now) {
+            return Err(self.fault(code, now));
+        }
         match fault.batch {
             Some(sequence) if matches!(self.state, State::Open { .. }) && !self.strike(now) => {
                 Ok(self.poison(sequence, fault.code, now))
             }
             _ => Err(self.fault(fault.code, now)),
         }
+    }
+
+    /// Before anything else is looked at: a frame too many is to cost as little as can be.
+    fn pace(&mut self, now: Now) -> Result<(), ErrorCode> {
+        if self.frames.take(now.mono) { Ok(()) } else { Err(ErrorCode::TooFast) }
     }
 
     /// Counts a faulty frame; true when there were too many.
@@ -199,7 +217,9 @@ impl AggregatorSession {
                 self.state = State::Closed;
                 Incoming::Refusal(ErrorCode::from_number(Refusal::decode(&frame.payload)?.code))
             }
-            MessageType::Welcome | MessageType::Ack | MessageType::NeedMetricSet => return Err(ErrorCode::OutOfTurn),
+            MessageType::Welcome | MessageType::Ack | MessageType::NeedMetricSet | MessageType::Config => {
+                return Err(ErrorCode::OutOfTurn);
+            }
         };
         // Last, so that a frame that any check refuses does not use up its number.
         self.replay.mark(sequence.unwrap_or(0));
@@ -263,6 +283,7 @@ impl AggregatorSession {
             answered_wall_ns: now.wall_ns,
         };
         self.state = State::Open { boot };
+        self.frames.set(self.frames.limits().allowing(&settings));
         self.say(&welcome, now);
     }
 
@@ -292,6 +313,16 @@ impl AggregatorSession {
         if self.needed.len() < MAX_SETS && self.needed.insert(set) {
             self.say(&NeedMetricSet { sets: vec![set] }, now);
         }
+    }
+
+    /// Sends a trust bundle. False if nothing was sent: the session is not open, or no agent would take a bundle of more
+    /// than [`MAX_BUNDLE_LEN`] bytes.
+    pub fn send_bundle(&mut self, bundle: Vec<u8>, now: Now) -> bool {
+        let goes = matches!(self.state, State::Open { .. }) && bundle.len() <= MAX_BUNDLE_LEN;
+        if goes {
+            self.say(&Config::TrustBundle(bundle), now);
+        }
+        goes
     }
 
     /// Says what waits to be said: one ACK for all that [`AggregatorSession::account`] and `reject` were told.
@@ -338,9 +369,4 @@ impl AggregatorSession {
 fn bounded(mut accounted: Accounted) -> Accounted {
     accounted.ranges.truncate(MAX_RANGES);
     accounted
-}
-
-/// As much of a text as a refusal may carry.
-fn clip(text: &str) -> String {
-    text[..text.floor_char_boundary(MAX_TEXT_LEN)].to_string()
 }

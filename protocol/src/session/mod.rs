@@ -9,9 +9,12 @@
 
 pub mod agent;
 pub mod aggregator;
+mod limits;
 mod replay;
 #[cfg(test)]
 mod tests;
+
+pub use limits::Limits;
 
 use crate::frame::{Flags, Frame, MessageType};
 use crate::ids::{DeviceId, TenantId};

@@ -59,6 +59,7 @@ fn hello(accounts: Vec<BootAccount>, now: Now) -> Hello {
         devices: vec![DeviceId(4)],
         agent_version: "test".into(),
         accounts,
+        bundle_version: 1,
         times: HostTimes { boot_ns: now.boot_ns, wall_ns: now.wall_ns },
     }
 }
@@ -185,6 +186,7 @@ impl World {
                 }
                 Event::Welcomed(_) => self.spool.unsent_live.clear(),
                 Event::Rejected(_, rejected) => panic!("nothing here is to be rejected: {rejected:?}"),
+                Event::TrustBundle(_) => panic!("nobody sent one"),
                 Event::Closed(_) => {}
             }
         }

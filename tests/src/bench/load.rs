@@ -110,6 +110,7 @@ impl Pusher {
             devices: Vec::new(),
             agent_version: "bench".into(),
             accounts: vec![BootAccount { boot: BOOT, ticks }],
+            bundle_version: 0,
             times: HostTimes { boot_ns: now.boot_ns, wall_ns: now.wall_ns },
         })
     }

@@ -108,6 +108,7 @@ fn seen(host: &mut HostNow) {
         waiting_ticks: 0,
         spool_bytes: 0,
         spool_capacity: 0,
+        bundle_version: 0,
         times: HostTimes { boot_ns: 0, wall_ns: 0 },
         exchange: None,
     });

@@ -51,6 +51,7 @@ impl Peer {
             devices: vec![],
             agent_version: "test".into(),
             accounts: vec![BootAccount { boot: BOOT, ticks }],
+            bundle_version: 0,
             times: HostTimes { boot_ns: 1_000_000_000_000, wall_ns: clock.wall_ns() },
         };
         let peer = Self {

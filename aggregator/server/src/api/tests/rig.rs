@@ -340,6 +340,7 @@ fn live() -> Live {
                 waiting_ticks: 1,
                 spool_bytes: 4096,
                 spool_capacity: 1 << 20,
+                bundle_version: 0,
                 times: HostTimes { boot_ns: 0, wall_ns: 0 },
                 exchange: None,
             }),
