@@ -41,7 +41,7 @@ pub enum FileError {
         mode: u32,
     },
     /// The file is larger than any certificate or key of ours.
-    #[error("{} is larger than {MAX_FILE_BYTES} bytes: it is no certificate or key file", path.display())]
+    #[error("{} is larger than any certificate, key or bundle of ours: it is another file", path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -55,6 +55,12 @@ pub enum FileError {
         label: &'static str,
         /// What is wrong with it.
         source: rustls::pki_types::pem::Error,
+    },
+    /// More certificates than the one there should be.
+    #[error("{} must hold exactly one certificate", path.display())]
+    NotOne {
+        /// The file.
+        path: PathBuf,
     },
     /// More certificates than a chain of ours has.
     #[error("{} holds more than {MAX_CHAIN} certificates: keep the leaf and its issuers only", path.display())]
@@ -75,24 +81,48 @@ const PRIVATE_KEY: &str = "PRIVATE KEY";
 
 /// Reads a chain of certificates, leaf first; never empty.
 pub(crate) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
-    let pem_error = |source| FileError::Pem { path: path.to_owned(), label: CERTIFICATE, source };
-    let text = read(open(path)?, path)?;
-    let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>().map_err(pem_error)?;
-    match chain.len() {
-        0 => Err(pem_error(rustls::pki_types::pem::Error::NoItemsFound)),
-        1..=MAX_CHAIN => Ok(chain),
-        _ => Err(FileError::LongChain { path: path.to_owned() }),
+    certificates(&read(open(path)?, path, MAX_FILE_BYTES)?, path)
+}
+
+/// Reads a file that holds one certificate and nothing else.
+pub(crate) fn read_one(path: &Path) -> Result<CertificateDer<'static>, FileError> {
+    let mut chain = read_chain(path)?;
+    match chain.pop() {
+        Some(only) if chain.is_empty() => Ok(only),
+        _ => Err(FileError::NotOne { path: path.to_owned() }),
     }
+}
+
+/// Reads a file that is no secret, of at most `most` bytes.
+pub(crate) fn read_public(path: &Path, most: usize) -> Result<Vec<u8>, FileError> {
+    read(open(path)?, path, most as u64)
+}
+
+/// Writes a file that is no secret, whole or not at all.
+pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write(path, bytes, 0o644)
 }
 
 /// Reads a private key, if only its owner can.
 pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
+    private_key(&read_private(path)?, path)
+}
+
+/// Reads a chain and its key from one file, if only its owner can.
+pub(crate) fn read_identity(path: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), FileError> {
     let text = read_private(path)?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|source| FileError::Pem {
-        path: path.to_owned(),
-        label: PRIVATE_KEY,
-        source,
-    })
+    let chain = certificates(&text, path)?;
+    Ok((chain, private_key(&text, path)?))
+}
+
+/// Writes a chain and its key into one file, readable by its owner only.
+pub(crate) fn write_identity(
+    path: &Path,
+    chain: &[CertificateDer<'_>],
+    key: &PrivateKeyDer<'_>,
+) -> Result<(), FileError> {
+    let certificates: String = chain.iter().map(|cert| pem(CERTIFICATE, cert)).collect();
+    write_private(path, format!("{certificates}{}", pem(PRIVATE_KEY, key.secret_der())).as_bytes())
 }
 
 /// Reads a secret file, if only its owner can.
@@ -103,7 +133,7 @@ pub(crate) fn read_private(path: &Path) -> Result<Vec<u8>, FileError> {
     if mode & 0o077 != 0 {
         return Err(FileError::KeyExposed { path: path.to_owned(), mode });
     }
-    read(file, path)
+    read(file, path, MAX_FILE_BYTES)
 }
 
 /// Writes certificates, readable by all.
@@ -127,16 +157,32 @@ pub(crate) fn certificate_pem(cert: &CertificateDer<'_>) -> String {
     pem(CERTIFICATE, cert)
 }
 
+fn certificates(text: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let pem_error = |source| FileError::Pem { path: path.to_owned(), label: CERTIFICATE, source };
+    let chain = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>().map_err(pem_error)?;
+    match chain.len() {
+        0 => Err(pem_error(rustls::pki_types::pem::Error::NoItemsFound)),
+        1..=MAX_CHAIN => Ok(chain),
+        _ => Err(FileError::LongChain { path: path.to_owned() }),
+    }
+}
+
+fn private_key(text: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
+    PrivateKeyDer::from_pem_slice(text).map_err(|source| FileError::Pem {
+        path: path.to_owned(),
+        label: PRIVATE_KEY,
+        source,
+    })
+}
+
 fn open(path: &Path) -> Result<File, FileError> {
     File::open(path).map_err(|source| FileError::Read { path: path.to_owned(), source })
 }
 
-fn read(file: File, path: &Path) -> Result<Vec<u8>, FileError> {
+fn read(file: File, path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|source| FileError::Read { path: path.to_owned(), source })?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|source| FileError::Read { path: path.to_owned(), source })?;
+    if bytes.len() as u64 > most {
         return Err(FileError::TooLarge { path: path.to_owned() });
     }
     Ok(bytes)

@@ -1,4 +1,4 @@
-//! Identities: certificates with their keys, and the root they are trusted by.
+//! Identities: certificates with their keys.
 
 use std::path::Path;
 
@@ -6,9 +6,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::files;
 pub use crate::files::FileError;
-use crate::spiffe::{SpiffeId, TrustDomain};
+use crate::key::{KeyError, SigningKey, key_fingerprint};
+use crate::spiffe::SpiffeId;
 use crate::x509;
 pub use crate::x509::{CertificateError, Validity};
+use dsmil_authority::Fingerprint;
 
 /// A certificate chain, leaf first, and the private key of the leaf.
 #[derive(Debug)]
@@ -50,9 +52,10 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads an identity from PEM files; see [`Credential::load`].
-    pub fn load(certificate: &Path, key: &Path) -> Result<Self, IdentityError> {
-        Self::new(Credential::load(certificate, key)?)
+    /// Reads an identity from one PEM file with certificate and key, which only its owner can read.
+    pub fn load(path: &Path) -> Result<Self, IdentityError> {
+        let (chain, key) = files::read_identity(path)?;
+        Self::new(Credential { chain, key })
     }
 
     /// Takes a chain whose leaf carries a SPIFFE ID of ours.
@@ -62,9 +65,29 @@ impl Identity {
         Ok(Self { credential, id, validity })
     }
 
-    /// Writes certificate and key as PEM files; see [`Credential::save`].
-    pub fn save(&self, certificate: &Path, key: &Path) -> Result<(), IdentityError> {
-        Ok(self.credential.save(certificate, key)?)
+    /// Writes both into one PEM file of mode 0600, whole or not at all: a renewal that is cut short must not leave the new
+    /// certificate beside the old key.
+    pub fn save(&self, path: &Path) -> Result<(), IdentityError> {
+        Ok(files::write_identity(path, &self.credential.chain, &self.credential.key)?)
+    }
+
+    /// A leaf that was issued for `key`.
+    pub fn of_key(leaf: Vec<u8>, key: &SigningKey) -> Result<Self, IdentityError> {
+        let chain = vec![CertificateDer::from(leaf)];
+        if x509::public_key(&chain[0])? != key.public_key() {
+            return Err(CertificateError::OtherKey.into());
+        }
+        Self::new(Credential { chain, key: key.pkcs8()? })
+    }
+
+    /// The key of the leaf, to sign with.
+    pub fn key(&self) -> Result<SigningKey, IdentityError> {
+        Ok(SigningKey::from_pkcs8(&self.credential.key)?)
+    }
+
+    /// The fingerprint of the leaf's key, as registries know it.
+    pub fn key_fingerprint(&self) -> Result<Fingerprint, IdentityError> {
+        Ok(key_fingerprint(&x509::public_key(self.credential.leaf())?))
     }
 
     /// The name in the leaf.
@@ -83,53 +106,7 @@ impl Identity {
     }
 }
 
-/// The root whose leaves are trusted on the fleet link, and the trust domain it speaks for.
-#[derive(Clone, Debug)]
-pub struct Trust {
-    root: CertificateDer<'static>,
-    trust_domain: TrustDomain,
-    validity: Validity,
-}
-
-impl Trust {
-    /// Reads the root from a PEM file that holds this certificate alone.
-    pub fn load(path: &Path) -> Result<Self, IdentityError> {
-        let mut chain = files::read_chain(path)?;
-        match chain.pop() {
-            Some(root) if chain.is_empty() => Self::new(root),
-            _ => Err(IdentityError::NotOneRoot),
-        }
-    }
-
-    /// Trusts a root; the trust domain is the one it names.
-    pub fn new(root: CertificateDer<'static>) -> Result<Self, IdentityError> {
-        let trust_domain = x509::trust_domain(&root)?;
-        let validity = x509::validity(&root)?;
-        Ok(Self { root, trust_domain, validity })
-    }
-
-    /// Writes the root's certificate as a PEM file.
-    pub fn save(&self, path: &Path) -> Result<(), IdentityError> {
-        Ok(files::write_chain(path, std::slice::from_ref(&self.root))?)
-    }
-
-    /// The root's certificate.
-    pub fn root(&self) -> &CertificateDer<'static> {
-        &self.root
-    }
-
-    /// The trust domain it speaks for.
-    pub fn trust_domain(&self) -> &TrustDomain {
-        &self.trust_domain
-    }
-
-    /// When the root is valid.
-    pub fn validity(&self) -> Validity {
-        self.validity
-    }
-}
-
-/// Why an identity or a root could not be taken.
+/// Why an identity could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// A file could not be read or written.
@@ -138,7 +115,7 @@ pub enum IdentityError {
     /// The certificate is not one of ours.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// A file of trust must hold the root and nothing else.
-    #[error("the file of the fleet's root must hold exactly one certificate")]
-    NotOneRoot,
+    /// The key is of another kind, or cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }

@@ -1,20 +1,26 @@
 //! The one place that names algorithms: TLS policy, identities, signatures.
 //!
-//! Fleet link (QUIC): ML-KEM-1024, ML-DSA-87 on both sides, AES-256-GCM with SHA-384, TLS 1.3; nothing else, and nothing
-//! to configure. HTTPS: hybrid ML-KEM key exchange with a classical certificate, because browsers verify no other yet.
+//! Fleet link (QUIC): ML-KEM-1024 (or, where a fleet wants it, P-384 with it), ML-DSA-87 on both sides, AES-256-GCM with
+//! SHA-384, TLS 1.3; nothing else. HTTPS: hybrid ML-KEM key exchange with a classical certificate, because browsers verify no other yet.
 //!
-//! Reading order: [`spiffe`], [`identity`], [`issue`], [`policy`], [`refusal`], [`https`], [`token`].
+//! Reading order: [`spiffe`], [`key`], [`csr`], [`issue`], [`identity`], [`trust`], [`policy`], [`refusal`], [`https`],
+//! [`token`].
 
+pub mod csr;
 pub mod files;
+mod group;
 pub mod https;
 pub mod identity;
 pub mod issue;
+pub mod join_token;
+pub mod key;
 pub mod policy;
 pub mod refusal;
 pub mod spiffe;
 pub mod time;
 pub mod token;
 pub mod transport;
+pub mod trust;
 mod verify;
 mod x509;
 

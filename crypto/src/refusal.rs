@@ -24,6 +24,12 @@ pub enum Refusal {
     NoCertificate,
     /// The peer's certificate was not issued by the fleet's root.
     UnknownRoot,
+    /// The peer's certificate was issued by an issuer that the fleet has retired.
+    RetiredIssuer,
+    /// The key of the peer's certificate is revoked in the trust bundle.
+    Revoked,
+    /// The trust bundle that the peer would be judged by has expired: nobody is trusted until there is a newer one.
+    TrustExpired,
     /// The peer's certificate has expired.
     Expired,
     /// The peer's certificate is not valid yet: one of the two clocks is wrong.
@@ -48,7 +54,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, for counters that start at 0.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::KeyExchange,
         Self::CipherSuite,
         Self::SignatureScheme,
@@ -56,6 +62,9 @@ impl Refusal {
         Self::TlsVersion,
         Self::NoCertificate,
         Self::UnknownRoot,
+        Self::RetiredIssuer,
+        Self::Revoked,
+        Self::TrustExpired,
         Self::Expired,
         Self::NotYetValid,
         Self::WrongPurpose,
@@ -78,6 +87,9 @@ impl Refusal {
             Self::TlsVersion => "tls_version",
             Self::NoCertificate => "no_certificate",
             Self::UnknownRoot => "unknown_root",
+            Self::RetiredIssuer => "retired_issuer",
+            Self::Revoked => "revoked",
+            Self::TrustExpired => "trust_expired",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::WrongPurpose => "wrong_purpose",
@@ -90,6 +102,11 @@ impl Refusal {
             Self::Other => "other",
         }
     }
+}
+
+/// Why rustls or our verifier has refused a certificate, without a connection around it.
+pub(crate) fn certificate_refusal(error: &Error) -> Refusal {
+    of_words(0, &error.to_string())
 }
 
 impl std::fmt::Display for Refusal {

@@ -1,36 +1,49 @@
-//! Who may sit at the other end of the fleet link: rustls' chain checks, plus what they do not look at.
+//! Who may sit at the other end: rustls' chain checks, plus what they do not look at.
 //!
-//! A leaf must hold an ML-DSA-87 key, chain to the fleet's root by ML-DSA-87 signatures, be valid now, be meant for its
-//! end of TLS, and name the right role in our trust domain. Only ML-DSA-87 is offered and accepted for the handshake.
+//! On the fleet link a leaf must hold an ML-DSA-87 key that is not revoked, be signed by an issuer of the trust bundle, be
+//! valid now, be meant for its end of TLS, and name the right role in our trust domain, while the bundle itself counts. On
+//! the join port, where the one who comes has no bundle yet or an old one, an aggregator's leaf must lead to a root.
 
 use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, PeerIncompatible, SignatureScheme,
+};
 
+use crate::key::key_fingerprint;
+use crate::policy::{PolicyError, roots};
 use crate::refusal::Refusal;
-use crate::spiffe::{Role, TrustDomain};
+use crate::spiffe::{Role, SpiffeId, TrustDomain};
+use crate::trust::{JoinTrust, Trust};
 use crate::x509;
 
 /// Used by aggregators on the leaves of agents.
+#[derive(Debug)]
 pub(crate) struct AgentVerifier {
-    pub(crate) inner: Arc<dyn ClientCertVerifier>,
-    pub(crate) trust_domain: TrustDomain,
+    chains: Arc<dyn ClientCertVerifier>,
+    trust: Trust,
+    signatures: WebPkiSupportedAlgorithms,
 }
 
-/// Used by agents on the leaves of aggregators.
-pub(crate) struct AggregatorVerifier {
-    pub(crate) inner: Arc<WebPkiServerVerifier>,
-    pub(crate) trust_domain: TrustDomain,
+impl AgentVerifier {
+    pub(crate) fn new(trust: &Trust, provider: Arc<CryptoProvider>) -> Result<Self, PolicyError> {
+        let signatures = provider.signature_verification_algorithms;
+        let anchors = roots(trust.anchors())?;
+        let chains = WebPkiClientVerifier::builder_with_provider(anchors, provider).build()?;
+        Ok(Self { chains, trust: trust.clone(), signatures })
+    }
 }
 
 impl ClientCertVerifier for AgentVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
+        self.chains.root_hint_subjects()
     }
 
     fn verify_client_cert(
@@ -39,19 +52,20 @@ impl ClientCertVerifier for AgentVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        check_key(leaf)?;
-        let verified = self.inner.verify_client_cert(leaf, intermediates, now)?;
-        check_name(leaf, &self.trust_domain, Role::Agent)?;
+        check_key(leaf, &self.trust, now)?;
+        let chain = self.chains.verify_client_cert(leaf, intermediates, now);
+        let verified = chain.map_err(|error| name_retired(error, leaf, &self.trust))?;
+        check_name(leaf, self.trust.trust_domain(), Role::Agent)?;
         Ok(verified)
     }
 
     fn verify_tls12_signature(
         &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, leaf, signed)
+        Err(PeerIncompatible::Tls13RequiredForQuic.into())
     }
 
     fn verify_tls13_signature(
@@ -60,11 +74,61 @@ impl ClientCertVerifier for AgentVerifier {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, leaf, signed)
+        verify_tls13_signature(message, leaf, signed, &self.signatures)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.signatures.supported_schemes()
+    }
+}
+
+/// Used by agents on the leaves of aggregators, on the fleet link and on the join port.
+#[derive(Debug)]
+pub(crate) struct AggregatorVerifier {
+    trust: ServerTrust,
+    provider: Arc<CryptoProvider>,
+}
+
+#[derive(Debug)]
+enum ServerTrust {
+    /// The fleet link: leaves of the bundle's issuers.
+    Link { trust: Trust, chains: Arc<WebPkiServerVerifier> },
+    /// The join port: what leads to a root.
+    Join(JoinTrust),
+}
+
+impl AggregatorVerifier {
+    pub(crate) fn of_link(trust: &Trust, provider: Arc<CryptoProvider>) -> Result<Self, PolicyError> {
+        let anchors = roots(trust.anchors())?;
+        let chains = WebPkiServerVerifier::builder_with_provider(anchors, provider.clone()).build()?;
+        Ok(Self { trust: ServerTrust::Link { trust: trust.clone(), chains }, provider })
+    }
+
+    pub(crate) fn of_join(trust: JoinTrust, provider: Arc<CryptoProvider>) -> Self {
+        Self { trust: ServerTrust::Join(trust), provider }
+    }
+
+    /// A leaf that leads to a root: that of the token, or one of those that we know already.
+    fn verify_join(
+        &self,
+        trust: &JoinTrust,
+        leaf: &CertificateDer<'_>,
+        shown: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if let JoinTrust::Held(held) = trust {
+            check_revoked(leaf, held)?;
+        }
+        let anchors = trust.roots_in(shown);
+        if anchors.is_empty() {
+            return Err(refuse(Refusal::UnknownRoot, "the root that the token names is not among those shown".into()));
+        }
+        let unusable = |_| rustls::Error::from(CertificateError::BadEncoding);
+        let anchors = roots(&anchors).map_err(unusable)?;
+        let chains = WebPkiServerVerifier::builder_with_provider(anchors, self.provider.clone()).build();
+        let chains = chains.map_err(|_| rustls::Error::from(CertificateError::BadEncoding))?;
+        chains.verify_server_cert(leaf, shown, name, &[], now)
     }
 }
 
@@ -77,19 +141,28 @@ impl ServerCertVerifier for AggregatorVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        check_key(leaf)?;
-        let verified = self.inner.verify_server_cert(leaf, intermediates, server_name, ocsp_response, now)?;
-        check_name(leaf, &self.trust_domain, Role::Aggregator)?;
+        let (verified, domain) = match &self.trust {
+            ServerTrust::Link { trust, chains } => {
+                check_key(leaf, trust, now)?;
+                let chain = chains.verify_server_cert(leaf, intermediates, server_name, ocsp_response, now);
+                (chain.map_err(|error| name_retired(error, leaf, trust))?, trust.trust_domain())
+            }
+            ServerTrust::Join(trust) => {
+                check_kind(leaf)?;
+                (self.verify_join(trust, leaf, intermediates, server_name, now)?, trust.trust_domain())
+            }
+        };
+        check_name(leaf, domain, Role::Aggregator)?;
         Ok(verified)
     }
 
     fn verify_tls12_signature(
         &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, leaf, signed)
+        Err(PeerIncompatible::Tls13RequiredForQuic.into())
     }
 
     fn verify_tls13_signature(
@@ -98,23 +171,11 @@ impl ServerCertVerifier for AggregatorVerifier {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, leaf, signed)
+        verify_tls13_signature(message, leaf, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-}
-
-impl fmt::Debug for AgentVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AgentVerifier").field("trust_domain", &self.trust_domain).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for AggregatorVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AggregatorVerifier").field("trust_domain", &self.trust_domain).finish_non_exhaustive()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -142,19 +203,45 @@ impl fmt::Debug for LeafRefused {
 impl std::error::Error for LeafRefused {}
 
 fn refuse(refusal: Refusal, found: String) -> rustls::Error {
-    rustls::CertificateError::Other(OtherError(Arc::new(LeafRefused { refusal, found }))).into()
+    CertificateError::Other(OtherError(Arc::new(LeafRefused { refusal, found }))).into()
 }
 
 /// Looked at before the chain: it costs nothing, and it tells a classical peer why it is refused.
-fn check_key(leaf: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+fn check_kind(leaf: &CertificateDer<'_>) -> Result<(), rustls::Error> {
     match x509::holds_ml_dsa_87_key(leaf) {
         Ok(true) => Ok(()),
         Ok(false) => Err(refuse(Refusal::SignatureScheme, "the leaf's key is not ML-DSA-87".into())),
-        Err(_) => Err(rustls::CertificateError::BadEncoding.into()),
+        Err(_) => Err(CertificateError::BadEncoding.into()),
     }
 }
 
-fn check_name(leaf: &CertificateDer<'_>, ours: &TrustDomain, role: Role) -> Result<(), rustls::Error> {
+fn check_key(leaf: &CertificateDer<'_>, trust: &Trust, now: UnixTime) -> Result<(), rustls::Error> {
+    check_kind(leaf)?;
+    if trust.is_expired(i64::try_from(now.as_secs()).unwrap_or(i64::MAX)) {
+        return Err(refuse(Refusal::TrustExpired, format!("trust bundle {} has expired", trust.version())));
+    }
+    check_revoked(leaf, trust)
+}
+
+fn check_revoked(leaf: &CertificateDer<'_>, trust: &Trust) -> Result<(), rustls::Error> {
+    let key = x509::public_key(leaf).map_err(|_| rustls::Error::from(CertificateError::BadEncoding))?;
+    if trust.bundle().revoked.contains(&key_fingerprint(&key)) {
+        return Err(refuse(Refusal::Revoked, "the trust bundle shuts this key out".into()));
+    }
+    Ok(())
+}
+
+/// Tells an issuer of the past from one that was never ours.
+fn name_retired(error: rustls::Error, leaf: &CertificateDer<'_>, trust: &Trust) -> rustls::Error {
+    let unknown = matches!(error, rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer));
+    let retired = |issuer| trust.bundle().retired.contains(&issuer);
+    if unknown && x509::issuer_hash(leaf).is_ok_and(retired) {
+        return refuse(Refusal::RetiredIssuer, "its issuer has been retired: renew".into());
+    }
+    error
+}
+
+fn check_name(leaf: &CertificateDer<'_>, ours: &TrustDomain, role: Role) -> Result<SpiffeId, rustls::Error> {
     let id = x509::spiffe_id(leaf).map_err(|error| refuse(Refusal::WrongName, error.to_string()))?;
     if id.trust_domain() != ours {
         return Err(refuse(Refusal::WrongTrustDomain, format!("{id} is not of {ours}")));
@@ -162,5 +249,5 @@ fn check_name(leaf: &CertificateDer<'_>, ours: &TrustDomain, role: Role) -> Resu
     if id.role() != role {
         return Err(refuse(Refusal::WrongRole, format!("{id} is no {role}")));
     }
-    Ok(())
+    Ok(id)
 }

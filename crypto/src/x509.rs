@@ -1,6 +1,8 @@
 //! What we read from a certificate: its name, its validity, its kind of key.
 
-use rustls::pki_types::{CertificateDer, alg_id};
+use crate::key::{self, PUBLIC_KEY_LEN, sha384};
+use dsmil_authority::Fingerprint;
+use rustls::pki_types::CertificateDer;
 use rustls::sign::public_key_to_spki;
 use webpki::EndEntityCert;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -22,6 +24,9 @@ pub enum CertificateError {
     /// Not an X.509 certificate.
     #[error("not a readable X.509 version 3 certificate")]
     Malformed,
+    /// Its key is of another kind.
+    #[error("the certificate's key is not ML-DSA-87")]
+    OtherKey,
     /// SPIFFE wants exactly one URI.
     #[error("the certificate names {0} URIs, where an identity of the fleet names exactly one")]
     NotOneName(usize),
@@ -51,16 +56,35 @@ pub(crate) fn validity(cert: &CertificateDer<'_>) -> Result<Validity, Certificat
 
 /// Whether the leaf's own key, which signs the handshake, is an ML-DSA-87 key.
 pub(crate) fn holds_ml_dsa_87_key(leaf: &CertificateDer<'_>) -> Result<bool, CertificateError> {
-    let parsed = EndEntityCert::try_from(leaf).map_err(|_| CertificateError::Malformed)?;
-    let found = parsed.subject_public_key_info();
-    let blank = public_key_to_spki(&alg_id::ML_DSA_87, [0; ML_DSA_87_PUBLIC_KEY_LEN]);
-    // All that stands before the key in its DER: lengths and algorithm.
-    let header = &blank[..blank.len() - ML_DSA_87_PUBLIC_KEY_LEN];
-    Ok(found.len() == blank.len() && found.starts_with(header))
+    match public_key(leaf) {
+        Ok(_) => Ok(true),
+        Err(CertificateError::OtherKey) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
-/// FIPS 204, table 2.
-const ML_DSA_87_PUBLIC_KEY_LEN: usize = 2592;
+/// The raw ML-DSA-87 key of a certificate.
+pub(crate) fn public_key(certificate: &CertificateDer<'_>) -> Result<Vec<u8>, CertificateError> {
+    let parsed = EndEntityCert::try_from(certificate).map_err(|_| CertificateError::Malformed)?;
+    let found = parsed.subject_public_key_info();
+    let blank = public_key_to_spki(&key::ALGORITHM, [0; PUBLIC_KEY_LEN]);
+    // All that stands before the key in its DER: lengths and algorithm.
+    let header = &blank[..blank.len() - PUBLIC_KEY_LEN];
+    let raw = found.strip_prefix(header).filter(|raw| raw.len() == PUBLIC_KEY_LEN);
+    raw.map(<[u8]>::to_vec).ok_or(CertificateError::OtherKey)
+}
+
+/// SHA-384 of a certificate's subject, as bundles name retired issuers.
+pub(crate) fn subject_hash(certificate: &[u8]) -> Result<Fingerprint, CertificateError> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::Malformed)?;
+    Ok(sha384(parsed.subject().as_raw()))
+}
+
+/// SHA-384 of the name of whoever has signed a certificate, or claims it.
+pub(crate) fn issuer_hash(certificate: &[u8]) -> Result<Fingerprint, CertificateError> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::Malformed)?;
+    Ok(sha384(parsed.issuer().as_raw()))
+}
 
 fn only_uri(cert: &CertificateDer<'_>) -> Result<String, CertificateError> {
     let parsed = EndEntityCert::try_from(cert).map_err(|_| CertificateError::Malformed)?;
