@@ -149,4 +149,10 @@ mod tests {
         }
         assert_eq!(ErrorCode::from_number(12_345), ErrorCode::Unknown);
     }
+
+    #[test]
+    fn what_a_renewal_may_cure_and_nothing_else_asks_for_one() {
+        let asking: Vec<_> = ErrorCode::ALL.iter().copied().filter(|code| code.asks_for_renewal()).collect();
+        assert_eq!(asking, [ErrorCode::KeyNotEnrolled, ErrorCode::LeafExpired, ErrorCode::IssuerRetired]);
+    }
 }

@@ -1,14 +1,16 @@
 //! Two sessions joined by a fake clock and a link that reorders lanes, loses what is on the way and cuts.
 
-use super::agent::{AgentSession, Event, SpooledBatch, Vitals};
+use super::agent::{AgentSession, Closed, Event, SpooledBatch, Vitals};
 use super::aggregator::{AggregatorSession, Fault, Grant, Incoming};
-use super::{Lane, Now, Outgoing, Speaker};
+use super::{Lane, Limits, Now, Outgoing, Speaker};
 use crate::batch::{Batch, BatchHeader, Matrix, Stamp, encode};
 use crate::error::ErrorCode;
 use crate::frame::Frame;
 use crate::ids::{BootId, DeviceId, HostName, TenantId, Tick, TickRange};
+use crate::join::MAX_BUNDLE_LEN;
 use crate::message::{
-    Accounted, BootAccount, GapReason, GapRecord, GoodbyeReason, Hello, HostTimes, MAX_GAPS, MAX_RANGES, Settings,
+    Accounted, BootAccount, Config, GapReason, GapRecord, GoodbyeReason, Hello, HostTimes, MAX_GAPS, MAX_RANGES,
+    Settings,
 };
 use crate::metric::{Kind, Metric, MetricSet, Repr, Scale, SetId};
 use crate::reader::ReadFault;
@@ -434,6 +436,87 @@ fn a_hundred_faults_in_a_minute_end_the_connection() {
     }
     let last = session.receive_fault(lost, now_at(100));
     assert_eq!(last, Err(Fault { code: ErrorCode::BadCrc, disconnect: true }));
+}
+
+#[test]
+fn a_peer_that_sends_too_fast_is_slowed_and_then_thrown_out() {
+    let limits = Limits { frames_per_second: 10, frames_burst: 20 };
+    let mut session = AggregatorSession::accept(speaker(), grant()).with_limits(limits);
+    let mut writer = super::Writer::new(speaker());
+    let frame = Frame::from_bytes(&writer.message(&hello(vec![], now_at(1)), now_at(1))).expect("a frame");
+    assert!(session.receive(frame, now_at(1)).is_ok());
+    session.welcome(SETTINGS, vec![], now_at(1));
+    let flood = |session: &mut AggregatorSession, writer: &mut super::Writer| {
+        (0..10_000).map(|_| session.receive(goodbye_frame(writer), now_at(2))).find_map(Result::err)
+    };
+    let slowed = flood(&mut session, &mut writer);
+    assert_eq!(slowed, Some(Fault { code: ErrorCode::TooFast, disconnect: false }));
+    let damaged = ReadFault { code: ErrorCode::BadCrc, batch: Some(5) };
+    let slowed = session.receive_fault(damaged, now_at(2));
+    assert_eq!(slowed, Err(Fault { code: ErrorCode::TooFast, disconnect: false }), "damaged frames count as well");
+    assert!(session.receive(goodbye_frame(&mut writer), now_at(3)).is_ok(), "it slowed down");
+    while flood(&mut session, &mut writer).is_some_and(|fault| !fault.disconnect) {}
+    assert!(session.is_closed(), "it did not stop");
+}
+
+#[test]
+fn an_agent_may_send_as_fast_as_welcome_told_it() {
+    let one = Limits { frames_per_second: 1, frames_burst: 1 };
+    let mut session = AggregatorSession::accept(speaker(), grant()).with_limits(one);
+    let mut writer = super::Writer::new(speaker());
+    let frame = Frame::from_bytes(&writer.message(&hello(vec![], now_at(1)), now_at(1))).expect("a frame");
+    assert!(session.receive(frame, now_at(1)).is_ok());
+    session.welcome(Settings { backlog_bytes_per_second: 10 << 20, ..SETTINGS }, vec![], now_at(1));
+    let smallest = goodbye_frame(&mut writer).encode().len();
+    for i in 0..(10 << 20) / smallest {
+        assert!(session.receive(goodbye_frame(&mut writer), now_at(2)).is_ok(), "frame {i} of a second's worth");
+    }
+}
+
+#[test]
+fn a_trust_bundle_goes_to_the_agent_and_never_back() {
+    let (mut session, mut writer) = open();
+    let mut agent = AgentSession::start(speaker(), &hello(vec![], now_at(1)), now_at(1));
+    assert!(!session.send_bundle(vec![0; MAX_BUNDLE_LEN + 1], now_at(1)), "no agent would take it");
+    let bundle = vec![7; MAX_BUNDLE_LEN];
+    assert!(session.send_bundle(bundle.clone(), now_at(1)));
+    while let Some(out) = session.poll_output() {
+        agent.receive(&Frame::from_bytes(&out.bytes).expect("a frame"), now_at(1));
+    }
+    let got = std::iter::from_fn(|| agent.poll_event()).any(|event| event == Event::TrustBundle(bundle.clone()));
+    assert!(got && agent.is_open());
+    let back = Frame::from_bytes(&writer.message(&Config::TrustBundle(vec![1]), now_at(2))).expect("a frame");
+    assert_eq!(session.receive(back, now_at(2)), Err(Fault { code: ErrorCode::OutOfTurn, disconnect: false }));
+    session.goodbye(GoodbyeReason::Stopping, now_at(2));
+    assert!(!session.send_bundle(vec![1], now_at(2)));
+}
+
+#[test]
+fn a_trust_bundle_before_welcome_is_out_of_turn() {
+    let mut fresh = AggregatorSession::accept(speaker(), grant());
+    assert!(!fresh.send_bundle(vec![1], now_at(1)), "nobody is there yet");
+    let mut agent = AgentSession::start(speaker(), &hello(vec![], now_at(1)), now_at(1));
+    let early = super::Writer::new(speaker()).message(&Config::TrustBundle(vec![1]), now_at(1));
+    agent.receive(&Frame::from_bytes(&early).expect("a frame"), now_at(1));
+    assert_eq!(agent.poll_event(), Some(Event::Closed(Closed::Fault(ErrorCode::OutOfTurn))));
+}
+
+#[test]
+fn the_bundle_held_is_told_in_hello_and_in_every_heartbeat() {
+    let hello = Hello { bundle_version: 6, ..hello(vec![], now_at(1)) };
+    let mut agent = AgentSession::start(speaker(), &hello, now_at(1));
+    agent.heartbeat(Vitals { bundle_version: 7, ..Vitals::default() }, now_at(2));
+    let mut session = AggregatorSession::accept(speaker(), grant());
+    let mut told = Vec::new();
+    while let Some(out) = agent.poll_output() {
+        match session.receive(Frame::from_bytes(&out.bytes).expect("a frame"), now_at(2)) {
+            Ok(Incoming::Hello(hello)) => told.push(hello.bundle_version),
+            Ok(Incoming::Heartbeat(heartbeat)) => told.push(heartbeat.bundle_version),
+            other => panic!("an honest agent does not send {other:?}"),
+        }
+        session.welcome(SETTINGS, vec![], now_at(2));
+    }
+    assert_eq!(told, [6, 7]);
 }
 
 #[test]
