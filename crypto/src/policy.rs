@@ -262,9 +262,9 @@ pub fn join_client(trust: JoinTrust, time: TimeSource, floor_s: i64) -> Result<q
 
 /// 48 bytes that only the two ends of this connection know (RFC 8446, section 7.5): what a proof is bound to, so that it is
 /// worth nothing on another connection.
-pub fn exporter(connection: &quinn::Connection, label: &str) -> Result<[u8; 48], ExporterError> {
+pub fn exporter(connection: &quinn::Connection, label: &[u8]) -> Result<[u8; 48], ExporterError> {
     let mut bytes = [0; 48];
-    connection.export_keying_material(&mut bytes, label.as_bytes(), b"").map_err(|_| ExporterError)?;
+    connection.export_keying_material(&mut bytes, label, b"").map_err(|_| ExporterError)?;
     Ok(bytes)
 }
 
