@@ -38,7 +38,7 @@ pub const MAX_PUBLIC_KEY_LEN: usize = 4 << 10;
 pub const MAX_PROOF_LEN: usize = 8 << 10;
 /// Addresses of one port that a host is told.
 pub const MAX_ADDRESSES: usize = 16;
-/// Bytes of one address: the longest DNS name as text with its final dot and a zone's worth of slack, a colon, a port.
+/// Bytes of one address: a DNS name of 255 (RFC 1035, section 2.3.4), a colon and a port fit.
 pub const MAX_ADDRESS_LEN: usize = 262;
 /// What a length in front of a request may say: the largest request, a renewal, is 28 KiB and its host's name.
 pub const MAX_REQUEST_LEN: usize = 40 << 10;

@@ -1,5 +1,6 @@
+//! Requests and answers, from honest peers and from others.
+
 use super::*;
-use crate::error::ErrorCode;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
