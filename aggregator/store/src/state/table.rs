@@ -162,3 +162,20 @@ fn field(crc: u32, kind: u8, bytes: &[u8]) -> u32 {
     let head = crc32c::crc32c_append(crc, &[kind]);
     crc32c::crc32c_append(crc32c::crc32c_append(head, &(bytes.len() as u64).to_be_bytes()), bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_knows_where_a_value_ends_what_it_is_and_whose_it_is() {
+        let text = |text: &'static str| ValueRef::Text(text.as_bytes());
+        let of = |table: &str, values: &[ValueRef<'static>]| checksum(table, values.iter().copied());
+        let row = of("host", &[text("ab"), text("c")]);
+        assert_eq!(row, of("host", &[text("ab"), text("c")]));
+        assert_ne!(row, of("host", &[text("a"), text("bc")]));
+        assert_ne!(row, of("host", &[text("ab"), ValueRef::Blob(b"c")]));
+        assert_ne!(row, of("token", &[text("ab"), text("c")]));
+        assert_ne!(of("host", &[ValueRef::Null, text("")]), of("host", &[text(""), ValueRef::Null]));
+    }
+}
