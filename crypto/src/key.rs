@@ -11,6 +11,10 @@ use rustls::pki_types::{
 };
 use rustls::sign::public_key_to_spki;
 use std::fmt;
+use std::path::Path;
+
+use crate::files;
+use crate::identity::IdentityError;
 
 /// Bytes of a raw public key (FIPS 204, table 2).
 pub const PUBLIC_KEY_LEN: usize = 2592;
@@ -24,6 +28,16 @@ impl SigningKey {
     /// Makes a new one.
     pub fn generate() -> Result<Self, KeyError> {
         Ok(Self(PqdsaKeyPair::generate(&ML_DSA_87_SIGNING).map_err(|_| KeyError::Provider)?))
+    }
+
+    /// Reads a key that waits for its certificate, from a PEM file that only its owner can read.
+    pub fn load(path: &Path) -> Result<Self, IdentityError> {
+        Ok(Self::from_pkcs8(&files::read_key(path)?)?)
+    }
+
+    /// Writes it as a PEM file of mode 0600, whole or not at all.
+    pub fn save(&self, path: &Path) -> Result<(), IdentityError> {
+        Ok(files::write_key(path, &self.pkcs8()?)?)
     }
 
     /// Reads what [`SigningKey::pkcs8`] made.

@@ -16,7 +16,7 @@ use std::time::Duration;
 pub const LEAF_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// An agent's leaf is valid from so long before it is issued: the aggregator's own clock may be set back a little later,
 /// and the first second of its leaf is the earliest time that a host with a dead clock believes in.
-const LEAF_BACKDATED: i64 = 24 * 60 * 60;
+pub const LEAF_BACKDATED: i64 = 24 * 60 * 60;
 
 /// The key of an issuer, before or after a root has certified it.
 #[derive(Debug)]

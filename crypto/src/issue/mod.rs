@@ -5,7 +5,7 @@ mod issuer;
 mod root;
 
 pub use https::{HTTPS_LEAF_LIFETIME, HttpsRoot};
-pub use issuer::{FleetIssuer, IssuerKey, LEAF_LIFETIME};
+pub use issuer::{FleetIssuer, IssuerKey, LEAF_BACKDATED, LEAF_LIFETIME};
 pub use root::{FleetRoot, ISSUER_LIFETIME};
 
 use crate::csr::CsrError;
