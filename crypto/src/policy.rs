@@ -3,7 +3,7 @@
 //! rustls offers more by default, and its classical groups too; everything here is listed, and tests hold the lists.
 //!
 //! On the fleet link sessions are resumed (a key exchange of ML-KEM is part of that too), which skips the checks of
-//! certificates: so whoever uses a connection calls [`authenticate`] first. There is no 0-RTT.
+//! certificates: so whoever uses a connection calls [`Link::authenticate`] first. There is no 0-RTT.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub const JOIN_ALPN: &[u8] = b"dsmil-join/1";
 pub enum KeyExchange {
     /// ML-KEM-1024 alone.
     #[default]
-    MlKem1024,
+    Pure,
     /// P-384 and ML-KEM-1024 together: for those whose rules want a classical part beside the new one.
     Hybrid,
 }
@@ -47,7 +47,7 @@ pub enum KeyExchange {
 impl KeyExchange {
     fn group(self) -> &'static dyn rustls::crypto::SupportedKxGroup {
         match self {
-            Self::MlKem1024 => ML_KEM_1024,
+            Self::Pure => ML_KEM_1024,
             Self::Hybrid => SECP384R1_ML_KEM_1024,
         }
     }
@@ -55,7 +55,7 @@ impl KeyExchange {
     /// What every established session has: there is one of each to choose from.
     pub fn negotiated(self) -> Negotiated {
         let group = match self {
-            Self::MlKem1024 => "MLKEM1024",
+            Self::Pure => "MLKEM1024",
             Self::Hybrid => "SecP384r1MLKEM1024",
         };
         Negotiated { group, scheme: "ML-DSA-87", suite: "TLS_AES_256_GCM_SHA384" }
@@ -117,7 +117,7 @@ impl Link {
     }
 
     pub(crate) fn server_tls(&self, sessions: &SessionCache) -> Result<rustls::ServerConfig, PolicyError> {
-        self.check_own(Role::Aggregator)?;
+        check_own(&self.identity, &self.trust, Role::Aggregator)?;
         let provider = provider(self.key_exchange);
         let verifier = AgentVerifier::new(&self.trust, provider.clone())?;
         let credential = self.identity.credential().clone();
@@ -142,7 +142,7 @@ impl Link {
     }
 
     pub(crate) fn client_tls(&self) -> Result<rustls::ClientConfig, PolicyError> {
-        self.check_own(Role::Agent)?;
+        check_own(&self.identity, &self.trust, Role::Agent)?;
         let provider = provider(self.key_exchange);
         let verifier = AggregatorVerifier::of_link(&self.trust, provider.clone())?;
         let credential = self.identity.credential().clone();
@@ -159,10 +159,7 @@ impl Link {
     /// Who is at the other end of an established connection, judged anew: a resumed session has skipped that, and trust
     /// may have changed since the handshake.
     pub fn authenticate(&self, connection: &quinn::Connection) -> Result<Peer, Refusal> {
-        let chain = connection
-            .peer_identity()
-            .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
-            .ok_or(Refusal::NoCertificate)?;
+        let chain = shown(connection)?;
         let (leaf, intermediates) = chain.split_first().ok_or(Refusal::NoCertificate)?;
         self.judge(leaf, intermediates)
     }
@@ -188,21 +185,6 @@ impl Link {
         judged.map_err(|error| certificate_refusal(&error))?;
         Peer::of(leaf).map_err(|_| Refusal::BadCertificate)
     }
-
-    fn check_own(&self, expected: Role) -> Result<(), PolicyError> {
-        let (identity, trust) = (&self.identity, &self.trust);
-        let id = || Box::new(identity.id().clone());
-        if identity.id().role() != expected {
-            return Err(PolicyError::WrongRole { id: id(), expected });
-        }
-        if identity.id().trust_domain() != trust.trust_domain() {
-            return Err(PolicyError::WrongTrustDomain { id: id(), trusted: trust.trust_domain().clone() });
-        }
-        if !x509::holds_ml_dsa_87_key(identity.credential().leaf())? {
-            return Err(PolicyError::WrongKey { id: id() });
-        }
-        Ok(())
-    }
 }
 
 /// Who is at the other end.
@@ -217,10 +199,23 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Who the other end said it is in its handshake, or in the one that is resumed. Whether that is still good says
+    /// [`Link::authenticate`].
+    pub fn of_connection(connection: &quinn::Connection) -> Result<Self, Refusal> {
+        let chain = shown(connection)?;
+        let leaf = chain.first().ok_or(Refusal::NoCertificate)?;
+        Self::of(leaf).map_err(|_| Refusal::BadCertificate)
+    }
+
     fn of(leaf: &CertificateDer<'_>) -> Result<Self, CertificateError> {
         let key = key_fingerprint(&x509::public_key(leaf)?);
         Ok(Self { id: x509::spiffe_id(leaf)?, key, validity: x509::validity(leaf)? })
     }
+}
+
+fn shown(connection: &quinn::Connection) -> Result<Vec<CertificateDer<'static>>, Refusal> {
+    let identity = connection.peer_identity().ok_or(Refusal::NoCertificate)?;
+    identity.downcast::<Vec<CertificateDer<'static>>>().map(|chain| *chain).map_err(|_| Refusal::NoCertificate)
 }
 
 /// The configuration of an aggregator's join port: proves itself by its leaf, its issuer and the roots, and asks for no
@@ -231,11 +226,12 @@ pub fn join_server(
     time: TimeSource,
     keys: &EndpointKeys,
 ) -> Result<quinn::ServerConfig, PolicyError> {
+    check_own(identity, trust, Role::Aggregator)?;
     let time = time.floored(identity.validity().not_before.max(trust.bundle().issued_s));
     let credential = identity.credential().clone();
     let mut chain = credential.chain;
     chain.extend(trust.path_of(identity).into_iter().map(CertificateDer::from));
-    let mut tls = rustls::ServerConfig::builder_with_details(provider(KeyExchange::MlKem1024), Arc::new(time.clone()))
+    let mut tls = rustls::ServerConfig::builder_with_details(provider(KeyExchange::Pure), Arc::new(time.clone()))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_single_cert(chain, credential.key)?;
@@ -248,7 +244,7 @@ pub fn join_server(
 /// The configuration of a host that joins or renews. `floor_s` is a moment (Unix seconds) known to have passed: the token's
 /// or the bundle's.
 pub fn join_client(trust: JoinTrust, time: TimeSource, floor_s: i64) -> Result<quinn::ClientConfig, PolicyError> {
-    let provider = provider(KeyExchange::MlKem1024);
+    let provider = provider(KeyExchange::Pure);
     let verifier = AggregatorVerifier::of_join(trust, provider.clone());
     let mut tls = rustls::ClientConfig::builder_with_details(provider, Arc::new(time.floored(floor_s)))
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -272,6 +268,21 @@ pub fn exporter(connection: &quinn::Connection, label: &[u8]) -> Result<[u8; 48]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the connection gives no exporter")]
 pub struct ExporterError;
+
+/// Whether our own identity can be used at this end, before anybody else has to find out.
+fn check_own(identity: &Identity, trust: &Trust, expected: Role) -> Result<(), PolicyError> {
+    let id = || Box::new(identity.id().clone());
+    if identity.id().role() != expected {
+        return Err(PolicyError::WrongRole { id: id(), expected });
+    }
+    if identity.id().trust_domain() != trust.trust_domain() {
+        return Err(PolicyError::WrongTrustDomain { id: id(), trusted: trust.trust_domain().clone() });
+    }
+    if !x509::holds_ml_dsa_87_key(identity.credential().leaf())? {
+        return Err(PolicyError::WrongKey { id: id() });
+    }
+    Ok(())
+}
 
 fn quic_server(tls: rustls::ServerConfig, keys: &EndpointKeys, time: TimeSource) -> quinn::ServerConfig {
     let quic = QuicServerConfig::with_initial(Arc::new(tls), initial_suite()).expect(INITIAL_SUITE_FITS);

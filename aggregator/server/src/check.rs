@@ -1,15 +1,22 @@
 //! `dsmil-aggregator check`: everything that `run` will need, looked at beforehand.
 
 use crate::config::Config;
+use crate::credentials::Credentials;
 use crate::fleet::Fleet;
+use crate::run::{NO_BUNDLE, open_state};
+use anyhow::Context;
 use dsmil_crypto::PROVIDER_VERSION;
-use dsmil_crypto::identity::{Credential, Identity, Trust};
+use dsmil_crypto::identity::Credential;
 use dsmil_runtime::clock::Clock;
+use dsmil_runtime::supervise::Supervisor;
 use serde::Serialize;
 use std::path::Path;
+use std::time::Duration;
 
-/// A leaf with less than this left is named, seconds: time enough to act in office hours.
-const EXPIRES_SOON: i64 = 14 * 86_400;
+/// What has less than this left is named, seconds: time enough to fetch an offline root.
+const EXPIRES_SOON: i64 = 30 * 86_400;
+/// How long the state's thread gets to end.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
 /// How one look turned out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -35,7 +42,7 @@ pub struct Finding {
 }
 
 /// Looks at everything a configuration names.
-pub fn run(path: &Path, clock: &Clock) -> Vec<Finding> {
+pub async fn run(path: &Path, clock: &Clock) -> Vec<Finding> {
     let mut findings = Vec::new();
     let config = match Config::load(path) {
         Ok(config) => config,
@@ -53,7 +60,7 @@ pub fn run(path: &Path, clock: &Clock) -> Vec<Finding> {
         }
         Err(error) => note(&mut findings, "fleet file", Outcome::Error, chain(&error)),
     }
-    identity(&config, clock, &mut findings);
+    identity(&config, clock, &mut findings).await;
     let https = Credential::load(&config.identity.https_certificate, &config.identity.https_key);
     attempt(&mut findings, "HTTPS certificate", https.map(|_| "loads".to_string()));
     let tokens = crate::run::tokens(&config.api.tokens);
@@ -62,20 +69,45 @@ pub fn run(path: &Path, clock: &Clock) -> Vec<Finding> {
     findings
 }
 
-fn identity(config: &Config, clock: &Clock, findings: &mut Vec<Finding>) {
-    attempt(findings, "trust", Trust::load(&config.identity.trust).map(|t| t.trust_domain().as_str().to_string()));
-    match Identity::load(&config.identity.certificate, &config.identity.key) {
-        Err(error) => note(findings, "identity", Outcome::Error, chain(&error)),
-        Ok(identity) => {
-            let left = identity.validity().not_after - clock.wall_ns() / 1_000_000_000;
-            let detail = format!("{}, {} days left", identity.id(), left.div_euclid(86_400));
-            let outcome = match left {
-                ..0 => Outcome::Error,
-                0..EXPIRES_SOON => Outcome::Warning,
-                _ => Outcome::Ok,
-            };
-            note(findings, "identity", outcome, detail);
-        }
+/// Opens the state as `run` does, looks at the trust bundle, and makes a leaf with the newest issuer to see that it can.
+async fn identity(config: &Config, clock: &Clock, findings: &mut Vec<Finding>) {
+    let supervisor = Supervisor::new(clock.clone());
+    if let Err(error) = trust(config, clock, &supervisor, findings).await {
+        note(findings, "trust", Outcome::Error, format!("{error:#}"));
+    }
+    supervisor.drain(DRAIN_WITHIN).await;
+}
+
+async fn trust(
+    config: &Config,
+    clock: &Clock,
+    supervisor: &Supervisor,
+    findings: &mut Vec<Finding>,
+) -> anyhow::Result<()> {
+    anyhow::ensure!(config.state.exists(), "there is no {}; `dsmil-aggregator init` makes it", config.state.display());
+    let bundle = open_state(config, supervisor)?.bundle().await?.context(NO_BUNDLE)?;
+    let credentials = Credentials::new(config, &bundle.bytes, clock)?;
+    let held = credentials.held();
+    let left = held.trust.bundle().expires_s - credentials.time().unix_seconds();
+    let detail = format!(
+        "{}, bundle {}, {} days left{}",
+        held.trust.trust_domain(),
+        held.trust.version(),
+        left.div_euclid(86_400),
+        if left < EXPIRES_SOON { "; bring the root and run `dsmil-aggregator trust sign`, then publish" } else { "" }
+    );
+    note(findings, "trust", outcome_of(left), detail);
+    let left = held.issuer.validity().not_after - credentials.time().unix_seconds();
+    let detail = format!("signs as {}, {} days left", held.identity.id(), left.div_euclid(86_400));
+    note(findings, "issuer", outcome_of(left), detail);
+    Ok(())
+}
+
+fn outcome_of(left_s: i64) -> Outcome {
+    match left_s {
+        ..0 => Outcome::Error,
+        0..EXPIRES_SOON => Outcome::Warning,
+        _ => Outcome::Ok,
     }
 }
 

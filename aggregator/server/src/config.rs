@@ -1,5 +1,7 @@
 //! aggregator.toml: where the centre keeps things, where it listens, what it asks of agents.
 
+use crate::admission::AdmissionSection;
+use dsmil_crypto::policy::KeyExchange;
 use dsmil_protocol::ids::TenantId;
 use dsmil_protocol::message::Settings;
 use dsmil_protocol::tlv::Classification;
@@ -25,9 +27,21 @@ pub struct Config {
     /// How much is logged: error, warn, info or debug.
     #[serde(default = "info")]
     pub log: String,
+    /// Hosts, join tokens, trust bundles and the security log: a file on a disk.
+    #[serde(default = "state_file")]
+    pub state: PathBuf,
     /// Where it listens.
     #[serde(default)]
     pub listen: Listen,
+    /// Where hosts reach it: what join tokens and joined hosts are told.
+    #[serde(default)]
+    pub advertise: Advertise,
+    /// What the link to the agents demands.
+    #[serde(default)]
+    pub link: LinkSection,
+    /// How hosts join and renew.
+    #[serde(default)]
+    pub join: JoinSection,
     /// Certificates and keys.
     #[serde(default)]
     pub identity: IdentityFiles,
@@ -43,6 +57,9 @@ pub struct Config {
     /// What is asked of agents.
     #[serde(default)]
     pub agents: AgentSection,
+    /// How many may come, and how fast.
+    #[serde(default)]
+    pub admission: AdmissionSection,
 }
 
 /// Addresses.
@@ -51,6 +68,8 @@ pub struct Config {
 pub struct Listen {
     /// UDP, for agents.
     pub quic: SocketAddr,
+    /// UDP, for hosts that join or renew.
+    pub join: SocketAddr,
     /// TCP, for the API.
     pub https: SocketAddr,
 }
@@ -59,22 +78,81 @@ impl Default for Listen {
     fn default() -> Self {
         Self {
             quic: (Ipv4Addr::UNSPECIFIED, 8100).into(),
+            join: (Ipv4Addr::UNSPECIFIED, 8101).into(),
             // Only this machine, until somebody decides otherwise.
             https: (Ipv4Addr::LOCALHOST, 8443).into(),
         }
     }
 }
 
-/// Files that say who we are and whom we trust.
+/// Where hosts reach this aggregator from outside: names or addresses with ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Advertise {
+    /// `host:port` of the link, tried in this order.
+    pub agents: Vec<String>,
+    /// `host:port` of the join port, tried in this order.
+    pub join: Vec<String>,
+}
+
+/// What the link to the agents demands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinkSection {
+    /// The key exchange: `pure` (post-quantum alone) or `hybrid` (a classical one beside it). All hosts of a fleet have the
+    /// same; a joining host is told.
+    pub policy: LinkPolicy,
+}
+
+/// The key exchange that is demanded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkPolicy {
+    /// Post-quantum alone.
+    #[default]
+    Pure,
+    /// A classical one beside it.
+    Hybrid,
+}
+
+impl LinkPolicy {
+    /// As TLS takes it.
+    pub fn key_exchange(self) -> KeyExchange {
+        match self {
+            Self::Pure => KeyExchange::Pure,
+            Self::Hybrid => KeyExchange::Hybrid,
+        }
+    }
+
+    /// As a joining host is told.
+    pub fn told(self) -> dsmil_protocol::join::LinkPolicy {
+        match self {
+            Self::Pure => dsmil_protocol::join::LinkPolicy::Pure,
+            Self::Hybrid => dsmil_protocol::join::LinkPolicy::Hybrid,
+        }
+    }
+}
+
+/// How hosts join and renew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JoinSection {
+    /// So many days after its certificate expired a host may still renew by its key; then it has to join again.
+    pub max_offline_days: u32,
+}
+
+impl Default for JoinSection {
+    fn default() -> Self {
+        Self { max_offline_days: 90 }
+    }
+}
+
+/// Files that say who we are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IdentityFiles {
-    /// The leaf shown to agents.
-    pub certificate: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
-    /// The fleet's root.
-    pub trust: PathBuf,
+    /// The folder of our issuers' keys: `NAME.key`, mode 0600. Our own certificate is made with the newest.
+    pub issuers: PathBuf,
     /// The leaf shown to API clients.
     pub https_certificate: PathBuf,
     /// Its key.
@@ -86,9 +164,7 @@ pub struct IdentityFiles {
 impl Default for IdentityFiles {
     fn default() -> Self {
         Self {
-            certificate: "identity/aggregator.pem".into(),
-            key: "identity/aggregator.key".into(),
-            trust: "identity/trust.pem".into(),
+            issuers: "identity/issuers".into(),
             https_certificate: "identity/https.pem".into(),
             https_key: "identity/https.key".into(),
             endpoint_keys: "identity/endpoint.keys".into(),
@@ -184,6 +260,10 @@ fn fleet_file() -> PathBuf {
     "fleet.toml".into()
 }
 
+fn state_file() -> PathBuf {
+    "state/state.sqlite".into()
+}
+
 fn info() -> String {
     "info".into()
 }
@@ -229,16 +309,15 @@ impl Config {
         Ok(config)
     }
 
-    fn resolve(&mut self, folder: &Path) {
+    pub(crate) fn resolve(&mut self, folder: &Path) {
         let identity = &mut self.identity;
         for path in [
             &mut self.fleet,
+            &mut self.state,
             &mut self.warm.journal,
             &mut self.hot.path,
             &mut self.api.tokens,
-            &mut identity.certificate,
-            &mut identity.key,
-            &mut identity.trust,
+            &mut identity.issuers,
             &mut identity.https_certificate,
             &mut identity.https_key,
             &mut identity.endpoint_keys,

@@ -1,21 +1,37 @@
-//! `dsmil-aggregator init`: an identity for the fleet, a configuration, and a folder for each host to take home.
+//! `dsmil-aggregator init`: a root for the fleet, an issuer below it, the first trust bundle, and a configuration.
 //!
-//! Run again with more hosts it only adds their folders, as long as the root's key is there.
+//! Run again with more hosts it adds them to the fleet file and touches nothing else; the root is not needed for that.
+//! The configuration is written last: a folder that has none was not finished, and is finished by running it again.
 
-use crate::config::{AgentSection, ApiSection, Config, HotSection, IdentityFiles, Listen, WarmSection};
-use crate::fleet::{EXAMPLE, Fleet, FleetError, Host};
-use dsmil_crypto::identity::{Identity, Trust};
-use dsmil_crypto::issue::{FleetRoot, HttpsRoot, INIT_LEAF_LIFETIME};
+use crate::admission::AdmissionSection;
+use crate::config::{
+    Advertise, AgentSection, ApiSection, Config, HotSection, IdentityFiles, JoinSection, LinkSection, Listen,
+    WarmSection,
+};
+use crate::fleet::{EXAMPLE, Fleet, FleetError};
+use crate::run::open_state;
+use anyhow::Context;
+use dsmil_authority::{Issuer, TrustBundle};
+use dsmil_crypto::csr::CheckedCsr;
+use dsmil_crypto::issue::{FleetRoot, HTTPS_LEAF_LIFETIME, HttpsRoot, IssuerKey};
 use dsmil_crypto::spiffe::TrustDomain;
 use dsmil_crypto::token::ApiToken;
+use dsmil_crypto::trust::sign;
 use dsmil_protocol::ids::{HostName, TenantId};
-use dsmil_protocol::tlv::Classification;
+use dsmil_runtime::clock::Clock;
+use dsmil_runtime::supervise::Supervisor;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a trust bundle counts unless the one who signs it says otherwise: the root is brought back once a year.
+pub const BUNDLE_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
+/// How long the state's thread gets to end.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
 /// What `init` is asked to make.
 #[derive(Clone, Debug)]
@@ -28,18 +44,18 @@ pub struct Order {
     pub tenant: TenantId,
     /// The trust domain.
     pub trust_domain: TrustDomain,
-    /// Hosts to enrol and to make folders for; none: the shipped example's.
+    /// Hosts for the fleet file; none at the first time: the shipped example's.
     pub hosts: Vec<HostName>,
-    /// Where agents reach this aggregator, `host:port`.
-    pub advertise: String,
+    /// Where hosts reach this aggregator.
+    pub advertise: Advertise,
     /// Names and addresses of the API in its certificate.
     pub https_names: Vec<String>,
     /// Where it listens.
     pub listen: Listen,
+    /// What the link demands.
+    pub link: LinkSection,
     /// The hot cache's file.
     pub hot: Option<PathBuf>,
-    /// Seconds since 1970.
-    pub now: i64,
 }
 
 /// What was made.
@@ -47,186 +63,161 @@ pub struct Order {
 pub struct Made {
     /// The configuration.
     pub config: PathBuf,
-    /// The folder with the root's key, to be taken away.
-    pub root: PathBuf,
+    /// The folder with the root's key, to be taken away. Nothing where it was made before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<PathBuf>,
     /// The token for the API, shown this once. Nothing where it was made before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_token: Option<String>,
     /// The certificate that API clients check the API by.
     pub https_root: PathBuf,
-    /// A folder for each host.
-    pub agents: Vec<PathBuf>,
-}
-
-/// Why nothing more was made.
-#[derive(Debug, thiserror::Error)]
-pub enum InitError {
-    /// A file could not be written or read.
-    #[error("{path} could not be written; init needs a folder of its own that it may write to")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A certificate could not be made.
-    #[error("an identity could not be made")]
-    Issue(#[from] dsmil_crypto::issue::IssueError),
-    /// An identity could not be read or saved.
-    #[error("an identity could not be saved")]
-    Identity(#[from] dsmil_crypto::identity::IdentityError),
-    /// A key or certificate could not be saved.
-    #[error("a key could not be saved")]
-    File(#[from] dsmil_crypto::files::FileError),
-    /// The root's key is needed and was taken away.
-    #[error(
-        "{path} is set up already and its root key is not there: bring it back to root/ to add hosts, or init another folder"
-    )]
-    RootAway {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The fleet file that is there is not one.
-    #[error("the fleet file cannot be added to")]
-    Fleet(#[from] FleetError),
-    /// A configuration could not be written down.
-    #[error("the configuration could not be written as TOML")]
-    Toml(#[from] toml::ser::Error),
+    /// The hosts of the fleet file.
+    pub hosts: Vec<HostName>,
 }
 
 /// Makes what is not there yet.
-pub fn run(order: &Order) -> Result<Made, InitError> {
+pub async fn run(order: &Order, clock: &Clock) -> anyhow::Result<Made> {
     let folder = &order.folder;
-    for sub in ["root", "identity", "warm", "agents"] {
-        make_folder(&folder.join(sub))?;
-    }
-    let is_new = !folder.join("aggregator.toml").exists();
-    let root = fleet_root(order, is_new)?;
-    let api_token = if is_new { Some(centre(order, &root)?) } else { None };
-    let fleet = enrol(order)?;
-    let asked = |name: &HostName| order.hosts.is_empty() || order.hosts.contains(name);
-    let hosts = fleet.hosts().filter(|(name, _)| asked(name));
-    let agents = hosts.map(|(name, host)| agent(order, &root, name, host)).collect::<Result<_, _>>()?;
+    let config = folder.join("aggregator.toml");
+    let is_new = !config.exists();
+    let api_token = if is_new { Some(centre(order, clock).await?) } else { None };
+    let fleet = add_hosts(order)?;
     Ok(Made {
-        config: folder.join("aggregator.toml"),
-        root: folder.join("root"),
+        config,
+        root: is_new.then(|| folder.join("root")),
         api_token,
         https_root: folder.join("identity/https-root.pem"),
-        agents,
+        hosts: fleet.hosts().map(|(name, _)| name.clone()).collect(),
     })
 }
 
-fn fleet_root(order: &Order, is_new: bool) -> Result<FleetRoot, InitError> {
-    let (certificate, key) = (order.folder.join("root/root.pem"), order.folder.join("root/root.key"));
-    if key.exists() {
-        return Ok(FleetRoot::load(&certificate, &key)?);
+async fn centre(order: &Order, clock: &Clock) -> anyhow::Result<String> {
+    for sub in ["root", "identity/issuers", "state", "warm"] {
+        make_folder(&order.folder.join(sub))?;
     }
-    if !is_new {
-        return Err(InitError::RootAway { path: order.folder.clone() });
-    }
-    let root = FleetRoot::create(&order.trust_domain, order.now)?;
-    root.save(&certificate, &key)?;
-    Ok(root)
-}
-
-/// Everything of the centre itself; the configuration last, because it is what says that `init` was here.
-fn centre(order: &Order, root: &FleetRoot) -> Result<String, InitError> {
-    let at = |name: &str| order.folder.join("identity").join(name);
-    let leaf = root.issue_aggregator(&order.name, order.now, INIT_LEAF_LIFETIME)?;
-    leaf.save(&at("aggregator.pem"), &at("aggregator.key"))?;
-    root.trust().save(&at("trust.pem"))?;
-    let https_root = HttpsRoot::create(order.now)?;
-    let names: Vec<&str> = order.https_names.iter().map(String::as_str).collect();
-    https_root.issue(&names, order.now, INIT_LEAF_LIFETIME)?.save(&at("https.pem"), &at("https.key"))?;
-    write(&at("https-root.pem"), 0o644, &https_root.certificate_pem())?;
+    let now_s = clock.wall_ns().div_euclid(1_000_000_000);
+    let root = fleet_root(order, now_s)?;
+    let mut config = config(order);
+    let text = toml::to_string_pretty(&config)?;
+    config.resolve(&order.folder);
+    first_bundle(order, &config, &root, now_s, clock).await?;
+    https(order, now_s)?;
     let token = ApiToken::generate();
     write(&order.folder.join("api-tokens"), 0o600, &format!("{}\n", token.hash()))?;
     let fleet = if order.hosts.is_empty() { EXAMPLE } else { EMPTY_FLEET };
     write(&order.folder.join("fleet.toml"), 0o644, fleet)?;
-    let config = Config {
+    write(&order.folder.join("aggregator.toml"), 0o644, &text)?;
+    Ok(token.secret().to_string())
+}
+
+fn fleet_root(order: &Order, now_s: i64) -> anyhow::Result<FleetRoot> {
+    let (certificate, key) = (order.folder.join("root/root.pem"), order.folder.join("root/root.key"));
+    if key.exists() && certificate.exists() {
+        return FleetRoot::load(&certificate, &key).context("the root that is there cannot be used");
+    }
+    let root = FleetRoot::create(&order.trust_domain, now_s)?;
+    root.save(&certificate, &key)?;
+    Ok(root)
+}
+
+fn config(order: &Order) -> Config {
+    Config {
         name: order.name.clone(),
         tenant: order.tenant.clone(),
         fleet: "fleet.toml".into(),
         log: "info".into(),
+        state: "state/state.sqlite".into(),
         listen: order.listen.clone(),
+        advertise: order.advertise.clone(),
+        link: order.link.clone(),
+        join: JoinSection::default(),
         identity: IdentityFiles::default(),
         warm: WarmSection::default(),
         hot: order.hot.clone().map_or_else(HotSection::default, |path| HotSection { path, ..HotSection::default() }),
         api: ApiSection::default(),
         agents: AgentSection::default(),
-    };
-    write(&order.folder.join("aggregator.toml"), 0o644, &toml::to_string_pretty(&config)?)?;
-    Ok(token.secret().to_string())
+        admission: AdmissionSection::default(),
+    }
+}
+
+/// An issuer, its certificate, and the bundle that names it. What an interrupted init has published stays.
+async fn first_bundle(
+    order: &Order,
+    config: &Config,
+    root: &FleetRoot,
+    now_s: i64,
+    clock: &Clock,
+) -> anyhow::Result<()> {
+    let supervisor = Supervisor::new(clock.clone());
+    let state = open_state(config, &supervisor)?;
+    if state.bundle().await?.is_none() {
+        let name = format!("{}-1", order.name);
+        let key = IssuerKey::generate()?;
+        key.save(&config.identity.issuers.join(format!("{name}.key")))?;
+        let certificate = root.certify_issuer(&name, &CheckedCsr::check(&key.request()?)?, now_s)?;
+        let bundle = TrustBundle {
+            version: 1,
+            trust_domain: order.trust_domain.to_string(),
+            issued_s: now_s,
+            expires_s: now_s.saturating_add_unsigned(BUNDLE_LIFETIME.as_secs()),
+            roots: vec![root.certificate().to_vec()],
+            issuers: vec![Issuer { name, certificates: vec![certificate.to_vec()] }],
+            order_keys: Vec::new(),
+            revoked: Vec::new(),
+            retired: Vec::new(),
+        };
+        let bytes = sign(&bundle, &[root])?;
+        state.publish_bundle(1, bytes, "the first".into(), "init", clock.wall_ms()).await?;
+    }
+    supervisor.drain(DRAIN_WITHIN).await;
+    Ok(())
+}
+
+fn https(order: &Order, now_s: i64) -> anyhow::Result<()> {
+    let at = |name: &str| order.folder.join("identity").join(name);
+    let root = HttpsRoot::create(now_s)?;
+    let names: Vec<&str> = order.https_names.iter().map(String::as_str).collect();
+    root.issue(&names, now_s, HTTPS_LEAF_LIFETIME)?.save(&at("https.pem"), &at("https.key"))?;
+    write(&at("https-root.pem"), 0o644, &root.certificate_pem())
 }
 
 /// Puts the hosts that were asked for into the fleet file, as far as they are not there.
-fn enrol(order: &Order) -> Result<Fleet, InitError> {
+fn add_hosts(order: &Order) -> anyhow::Result<Fleet> {
     let path = order.folder.join("fleet.toml");
-    let fleet = Fleet::load(&path)?;
-    let mut text = std::fs::read_to_string(&path).map_err(|source| InitError::Io { path: path.clone(), source })?;
-    for host in order.hosts.iter().filter(|host| fleet.host(host).is_none()) {
+    let fleet = Fleet::load(&path).context("the fleet file cannot be added to")?;
+    let new: Vec<_> = order.hosts.iter().filter(|host| fleet.host(host).is_none()).collect();
+    if new.is_empty() {
+        return Ok(fleet);
+    }
+    let mut text = std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    for host in new {
         // Writing to a String cannot fail.
         let _ = write!(text, "\n[[host]]\nname = \"{host}\"\n");
     }
+    let fleet = Fleet::parse(&text).map_err(|error: FleetError| error)?;
     write(&path, 0o644, &text)?;
-    Ok(Fleet::parse(&text)?)
+    Ok(fleet)
 }
 
 const EMPTY_FLEET: &str = "# The fleet: the only authority for which hosts there are and who speaks for which device.
 # docs/generated/configuration.md tells what a host and a device may have.
 ";
 
-#[derive(Serialize)]
-struct AgentFile<'a> {
-    host: &'a HostName,
-    tenant: &'a TenantId,
-    classification: Classification,
-    devices: Vec<u16>,
-    aggregators: [&'a str; 1],
-    identity: AgentIdentity,
+fn make_folder(path: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(path).with_context(|| {
+        format!("{} cannot be made; init needs a folder of its own that it may write to", path.display())
+    })
 }
 
-#[derive(Serialize)]
-struct AgentIdentity {
-    certificate: &'static str,
-    key: &'static str,
-    trust: &'static str,
-}
-
-fn agent(order: &Order, root: &FleetRoot, host: &HostName, entry: &Host) -> Result<PathBuf, InitError> {
-    let folder = order.folder.join("agents").join(host.as_str());
-    if folder.join("agent.toml").exists() {
-        return Ok(folder);
-    }
-    make_folder(&folder)?;
-    let leaf: Identity = root.issue_agent(host.as_str(), order.now, INIT_LEAF_LIFETIME)?;
-    leaf.save(&folder.join("agent.pem"), &folder.join("agent.key"))?;
-    let trust: &Trust = root.trust();
-    trust.save(&folder.join("trust.pem"))?;
-    let file = AgentFile {
-        host,
-        tenant: &order.tenant,
-        classification: entry.grant.clearance,
-        devices: entry.grant.devices.iter().map(|device| device.0).collect(),
-        aggregators: [&order.advertise],
-        identity: AgentIdentity { certificate: "agent.pem", key: "agent.key", trust: "trust.pem" },
-    };
-    write(&folder.join("agent.toml"), 0o644, &toml::to_string_pretty(&file)?)?;
-    Ok(folder)
-}
-
-fn make_folder(path: &Path) -> Result<(), InitError> {
-    std::fs::create_dir_all(path).map_err(|source| InitError::Io { path: path.into(), source })
-}
-
-fn write(path: &Path, mode: u32, text: &str) -> Result<(), InitError> {
-    let io = |source| InitError::Io { path: path.into(), source };
+fn write(path: &Path, mode: u32, text: &str) -> anyhow::Result<()> {
     let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(path).map_err(io)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io)
+    let file = options.write(true).create(true).truncate(true).mode(mode).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all())).with_context(|| {
+        format!("{} could not be written; init needs a folder of its own that it may write to", path.display())
+    })
 }
 
-/// The address that agents are told where none was given: the listening one, on loopback if it is unspecified.
+/// The address that hosts are told where none was given: the listening one, on loopback if it is unspecified.
 pub fn advertised(listen: SocketAddr) -> String {
     if listen.ip().is_unspecified() { format!("127.0.0.1:{}", listen.port()) } else { listen.to_string() }
 }
@@ -234,6 +225,7 @@ pub fn advertised(listen: SocketAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credentials::Credentials;
 
     fn order(folder: &Path, hosts: &[&str]) -> Order {
         Order {
@@ -242,46 +234,48 @@ mod tests {
             tenant: TenantId::new("demo").expect("a tenant"),
             trust_domain: TrustDomain::new("demo.test").expect("a domain"),
             hosts: hosts.iter().map(|h| HostName::new(*h).expect("a name")).collect(),
-            advertise: "127.0.0.1:8100".into(),
+            advertise: Advertise { agents: vec!["127.0.0.1:8100".into()], join: vec!["127.0.0.1:8101".into()] },
             https_names: vec!["localhost".into()],
             listen: Listen::default(),
+            link: LinkSection::default(),
             hot: None,
-            now: 1_800_000_000,
         }
     }
 
-    #[test]
-    fn a_second_init_adds_hosts_and_changes_nothing_else() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let first = run(&order(folder.path(), &["h1"])).expect("init");
-        assert!(first.api_token.is_some());
+    #[tokio::test]
+    async fn a_second_init_adds_hosts_without_the_root_and_changes_nothing_else() {
+        let (folder, clock) = (tempfile::tempdir().expect("a folder"), Clock::real());
+        let first = run(&order(folder.path(), &["h1"]), &clock).await.expect("init");
+        assert!(first.api_token.is_some() && first.root.is_some());
         let config = std::fs::read(&first.config).expect("a configuration");
-        let second = run(&order(folder.path(), &["h1", "h2"])).expect("init again");
-        assert_eq!(second.api_token, None);
+        std::fs::remove_dir_all(folder.path().join("root")).expect("taken away");
+        let second = run(&order(folder.path(), &["h1", "h2"]), &clock).await.expect("init again");
+        assert_eq!((second.api_token, second.root), (None, None));
+        assert_eq!(second.hosts.len(), 2);
         assert_eq!(std::fs::read(&first.config).expect("still there"), config);
-        assert!(folder.path().join("agents/h2/agent.key").exists());
-        let fleet = Fleet::load(&folder.path().join("fleet.toml")).expect("a fleet");
-        assert_eq!(fleet.hosts().count(), 2, "the new host is enrolled too");
-        std::fs::remove_file(folder.path().join("root/root.key")).expect("taken away");
-        assert!(matches!(run(&order(folder.path(), &["h3"])), Err(InitError::RootAway { .. })));
+        assert_eq!(Fleet::load(&folder.path().join("fleet.toml")).expect("a fleet").hosts().count(), 2);
     }
 
-    #[test]
-    fn without_hosts_the_shipped_example_is_set_up() {
+    #[tokio::test]
+    async fn without_hosts_the_shipped_example_is_set_up() {
         let folder = tempfile::tempdir().expect("a folder");
-        let made = run(&order(folder.path(), &[])).expect("init");
-        assert_eq!(made.agents.len(), 10);
-        let l7 = std::fs::read_to_string(folder.path().join("agents/l7-1/agent.toml")).expect("a configuration");
-        assert!(l7.contains("classification = 7") && l7.contains("47"), "{l7}");
+        let made = run(&order(folder.path(), &[]), &Clock::real()).await.expect("init");
+        assert_eq!(made.hosts.len(), 10);
     }
 
-    #[test]
-    fn what_init_makes_is_what_run_reads() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let made = run(&order(folder.path(), &["h1"])).expect("init");
+    #[tokio::test]
+    async fn an_init_that_was_cut_short_is_finished_by_the_next() {
+        let (folder, clock) = (tempfile::tempdir().expect("a folder"), Clock::real());
+        run(&order(folder.path(), &["h1"]), &clock).await.expect("init");
+        std::fs::remove_file(folder.path().join("aggregator.toml")).expect("as if it had never been written");
+        let made = run(&order(folder.path(), &["h1"]), &clock).await.expect("init again");
         let config = Config::load(&made.config).expect("a valid configuration");
-        let fleet = Fleet::load(&config.fleet).expect("a valid fleet");
-        assert!(fleet.host(&HostName::new("h1").expect("a name")).is_some());
-        Identity::load(&config.identity.certificate, &config.identity.key).expect("an identity");
+        let supervisor = Supervisor::new(clock.clone());
+        let state = open_state(&config, &supervisor).expect("a state");
+        let bundle = state.bundle().await.expect("read").expect("a bundle");
+        let credentials =
+            Credentials::new(&config, &bundle.bytes, &clock).expect("the issuer that is listed has its key");
+        assert_eq!(credentials.held().identity.id().to_string(), "spiffe://demo.test/aggregator/a1");
+        supervisor.drain(DRAIN_WITHIN).await;
     }
 }

@@ -1,6 +1,6 @@
 //! What is known of every host right now: its link, its clock, its spool, its latest values. Memory only.
 
-use dsmil_crypto::policy::Negotiated;
+use dsmil_crypto::policy::{Negotiated, Peer};
 use dsmil_protocol::clock::BootEpoch;
 use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::{BootId, HostName, Tick};
@@ -47,6 +47,8 @@ pub struct HostNow {
     pub remote: Option<SocketAddr>,
     /// What the handshake agreed on.
     pub negotiated: Option<Negotiated>,
+    /// Who it is: the name, key and life of its leaf.
+    pub peer: Option<Peer>,
     /// Its running boot.
     pub boot: Option<BootId>,
     /// The agent's version.

@@ -1,26 +1,30 @@
 //! `dsmil-aggregator run`: the parts made and joined.
 
+use crate::admission::Admission;
 use crate::api::{self, ApiContext, ApiStats, Tokens};
 use crate::config::Config;
+use crate::credentials::Credentials;
 use crate::fleet::{Fleet, FleetHandle};
 use crate::ingest::{Ingest, Parts};
+use crate::join::{JoinPort, Told};
 use crate::live::Live;
+use crate::registry::Registry;
 use crate::telemetry::Telemetry;
 use anyhow::Context;
 use dsmil_crypto::https::HttpsServer;
-use dsmil_crypto::identity::{Credential, Identity, Trust};
-use dsmil_crypto::policy::fleet_server;
-use dsmil_crypto::time::TimeSource;
+use dsmil_crypto::identity::Credential;
 use dsmil_crypto::token::TokenHash;
 use dsmil_crypto::transport::{EndpointKeys, endpoint};
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::periodic;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
 use dsmil_store::hot::HotConfig;
+use dsmil_store::state::State;
 use dsmil_store::warm::WarmConfig;
 use dsmil_store::{Store, StoreConfig};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,12 +33,15 @@ use tokio::sync::Notify;
 /// How often batches past their retention are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 const MS_PER_DAY: i64 = 86_400_000;
+const SECONDS_PER_DAY: i64 = 86_400;
 
 /// A running aggregator: where it listens, and handles to what it keeps.
 #[derive(Clone, Debug)]
 pub struct Running {
     /// UDP, for agents.
     pub quic: SocketAddr,
+    /// UDP, for hosts that join or renew.
+    pub join: SocketAddr,
     /// TCP, for the API.
     pub https: SocketAddr,
     /// What is stored.
@@ -43,16 +50,21 @@ pub struct Running {
     pub live: Live,
     /// Its own counters.
     pub telemetry: Telemetry,
+    /// Who is enrolled.
+    pub registry: Registry,
+    /// Who it is.
+    pub credentials: Credentials,
 }
 
 /// Starts everything under `supervisor` and returns where it listens. It runs until the supervisor stops it.
 pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> anyhow::Result<Running> {
-    let identity = Identity::load(&config.identity.certificate, &config.identity.key)?;
-    let trust = Trust::load(&config.identity.trust)?;
     let fleet = FleetHandle::new(Fleet::load(&config.fleet)?);
     let tokens = tokens(&config.api.tokens)?;
-    let seconds = clock.clone();
-    let time = TimeSource::new(move || seconds.wall_ns().div_euclid(1_000_000_000));
+    let state = open_state(config, supervisor)?;
+    let bundle = state.bundle().await?.context(NO_BUNDLE)?;
+    let credentials = Credentials::new(config, &bundle.bytes, clock)?;
+    let registry = Registry::start(state, credentials.clone(), clock, supervisor).await?;
+    let admission = Admission::new(&config.admission, clock.clone())?;
 
     let store = open_store(config, clock, supervisor)?;
     let (live, telemetry) = (Live::default(), Telemetry::default());
@@ -60,14 +72,13 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
         live.update(name, |_| {});
     }
 
-    let keys = EndpointKeys::load_or_create(&config.identity.endpoint_keys)?;
-    let server = fleet_server(&identity, &trust, time.clone(), &keys)?;
-    let socket = endpoint(config.listen.quic, Some(server), &keys)
-        .with_context(|| format!("cannot listen on UDP {}; is another aggregator running?", config.listen.quic))?;
-    let quic = socket.local_addr()?;
+    let keys = Arc::new(EndpointKeys::load_or_create(&config.identity.endpoint_keys)?);
     let ingest = Ingest::new(Parts {
         tenant: config.tenant.clone(),
-        trust_domain: trust.trust_domain().as_str().to_string(),
+        credentials: credentials.clone(),
+        registry: registry.clone(),
+        admission: admission.clone(),
+        keys: Arc::clone(&keys),
         settings: config.agents.settings(),
         fleet: fleet.clone(),
         store: store.clone(),
@@ -76,7 +87,23 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
         clock: clock.clone(),
         supervisor: supervisor.clone(),
     });
+    let socket = udp(config.listen.quic, ingest.server()?, &keys)?;
+    let quic = socket.local_addr()?;
     ingest.listen(socket);
+    let port = JoinPort {
+        tenant: config.tenant.clone(),
+        fleet: fleet.clone(),
+        registry: registry.clone(),
+        credentials: credentials.clone(),
+        told: told(config),
+        max_offline_s: i64::from(config.join.max_offline_days) * SECONDS_PER_DAY,
+        admission,
+        telemetry: telemetry.clone(),
+        clock: clock.clone(),
+    };
+    let socket = udp(config.listen.join, port.server(&keys)?, &keys)?;
+    let join = socket.local_addr()?;
+    port.listen(socket, keys, supervisor);
 
     let credential = Credential::load(&config.identity.https_certificate, &config.identity.https_key)?;
     let listener = TcpListener::bind(config.listen.https)
@@ -96,10 +123,32 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
         classical_from: config.api.allow_classical_from.clone().into(),
         stats: ApiStats::default(),
     };
-    api::serve(listener, HttpsServer::new(&credential, time)?, context, supervisor);
+    api::serve(listener, HttpsServer::new(&credential, credentials.time().clone())?, context, supervisor);
     prune(config, &store, clock, supervisor);
     reload(config, &fleet, &live, supervisor)?;
-    Ok(Running { quic, https, store, live, telemetry })
+    Ok(Running { quic, join, https, store, live, telemetry, registry, credentials })
+}
+
+/// The durable state of a configuration: registry, tokens, bundles, security log.
+pub fn open_state(config: &Config, supervisor: &Supervisor) -> anyhow::Result<State> {
+    make_folder(&config.state)?;
+    Ok(State::open(&config.state, config.tenant.clone(), supervisor)?)
+}
+
+/// What to do where no bundle was ever published.
+pub const NO_BUNDLE: &str = "there is no trust bundle yet: `dsmil-aggregator init` makes the first";
+
+fn udp(address: SocketAddr, server: quinn::ServerConfig, keys: &EndpointKeys) -> anyhow::Result<quinn::Endpoint> {
+    endpoint(address, Some(server), keys)
+        .with_context(|| format!("cannot listen on UDP {address}; is another aggregator running?"))
+}
+
+fn told(config: &Config) -> Told {
+    Told {
+        aggregators: config.advertise.agents.clone(),
+        join: config.advertise.join.clone(),
+        link: config.link.policy.told(),
+    }
 }
 
 fn open_store(config: &Config, clock: &Clock, supervisor: &Supervisor) -> anyhow::Result<Store> {

@@ -1,108 +1,82 @@
-//! Takes connections in: bounded in number, each handshake in a task of its own, every refusal counted.
+//! Takes connections in: admission decides about each, its handshake is a task of its own, every refusal is counted.
 
 use super::{Ingest, peer};
-use dsmil_crypto::policy::peer_id;
-use dsmil_crypto::refusal::{Refusal, refusal_reason};
-use dsmil_crypto::spiffe::Role;
+use crate::admission::{Admitted, Gate};
+use crate::refusals::Port;
+use dsmil_crypto::policy::Peer;
+use dsmil_crypto::refusal::Refusal;
+use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::HostName;
 use dsmil_runtime::supervise::OnFailure;
 use quinn::VarInt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Connections at once: one aggregator is made for 1,000 hosts, and each may have an old one still dying beside its new one.
-const MAX_CONNECTIONS: usize = 4_000;
-/// A handshake that takes longer than this is a peer that is not there, or one that holds a place on purpose.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-/// Over this many connections, a peer has to prove its address first: spoofed ones cost us nothing then.
-const PROVE_ADDRESS_OVER: usize = 500;
+/// Sessions say goodbye by themselves; their last words get this long to be on the way.
+const GOODBYES_WITHIN: Duration = Duration::from_secs(3);
 
 /// Runs until the program stops.
 pub(super) async fn run(ingest: Ingest, endpoint: quinn::Endpoint) -> std::io::Result<()> {
+    let clock = ingest.0.clock.clone();
+    let gate = Gate::new(Port::Fleet, ingest.0.admission.clone(), ingest.0.telemetry.clone(), clock);
     let stop = ingest.0.supervisor.stop();
-    let open = Arc::new(AtomicUsize::new(0));
     let numbers = AtomicU64::new(1);
+    let mut changed = ingest.0.credentials.watch();
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
+            Ok(()) = changed.changed() => {
+                match ingest.server() {
+                    Ok(server) => endpoint.set_server_config(Some(server)),
+                    Err(error) => tracing::error!(%error, "the link goes on with what it had"),
+                }
+                continue;
+            }
             () = stop.requested() => break,
         };
         let Some(incoming) = incoming else { break };
-        let busy = open.load(Ordering::Relaxed);
-        if busy >= MAX_CONNECTIONS {
-            ingest.0.telemetry.refusal(Refusal::Busy);
-            incoming.refuse();
-        } else if busy >= PROVE_ADDRESS_OVER && !incoming.remote_address_validated() {
-            // It can fail only for an address that is validated already.
-            let _ = incoming.retry();
-        } else {
-            let place = Place::take(&open);
-            let number = numbers.fetch_add(1, Ordering::Relaxed);
-            let task = connection(ingest.clone(), incoming, number, place);
-            ingest.0.supervisor.spawn("ingest-peer", OnFailure::Note, task);
-        }
+        let Some(admitted) = gate.admit(incoming) else { continue };
+        let number = numbers.fetch_add(1, Ordering::Relaxed);
+        let task = connection(ingest.clone(), gate.clone(), admitted, number);
+        ingest.0.supervisor.spawn("ingest-peer", OnFailure::Note, task);
     }
-    // Sessions say goodbye by themselves; this waits until their last words are on the way.
     tokio::select! {
         () = endpoint.wait_idle() => {}
-        () = ingest.0.clock.sleep(Duration::from_secs(3)) => {}
+        () = ingest.0.clock.sleep(GOODBYES_WITHIN) => {}
     }
     endpoint.close(VarInt::from_u32(0), b"stopping");
     Ok(())
 }
 
-/// A place among the connections, given back when it is dropped.
-struct Place(Arc<AtomicUsize>);
-
-impl Place {
-    fn take(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(open))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 async fn connection(
     ingest: Ingest,
-    incoming: quinn::Incoming,
+    gate: Gate,
+    admitted: Admitted,
     number: u64,
-    _place: Place,
 ) -> Result<(), std::convert::Infallible> {
-    let remote = incoming.remote_address();
-    let connection = tokio::select! {
-        handshake = async { incoming.accept()?.await } => match handshake {
-            Ok(connection) => connection,
-            Err(error) => {
-                let refusal = refusal_reason(&error);
-                ingest.0.telemetry.refusal(refusal);
-                tracing::debug!(%remote, reason = refusal.as_str(), "a handshake failed");
-                return Ok(());
-            }
-        },
-        () = ingest.0.clock.sleep(HANDSHAKE_WITHIN) => {
-            ingest.0.telemetry.refusal(Refusal::Lost);
-            return Ok(());
-        }
+    let Some((connection, mut place)) = gate.handshake(admitted).await else { return Ok(()) };
+    let from = connection.remote_address().ip();
+    // Whether it may speak is judged at its HELLO, where it can be told; here only who it is.
+    let Some((peer, host)) = name_of(&connection) else {
+        gate.refused(from, Refusal::WrongName);
+        connection.close(VarInt::from_u32(1), b"the certificate names no host");
+        return Ok(());
     };
-    match host_of(&ingest, &connection) {
-        Some(host) => peer::run(ingest, connection, host, number).await,
-        None => {
-            ingest.0.telemetry.refusal(Refusal::WrongRole);
-            connection.close(VarInt::from_u32(1), b"not an agent of this trust domain");
-        }
+    if place.authenticated(&host).is_err() {
+        gate.refused(from, ErrorCode::Busy);
+        tracing::debug!(%host, %from, "turned away: it opens sessions too fast");
+        connection.close(VarInt::from_u32(ErrorCode::Busy.number().into()), b"busy: too many sessions a minute");
+        return Ok(());
     }
+    // The place is held until the session is over.
+    peer::run(ingest, gate, connection, peer, host, number).await;
+    drop(place);
     Ok(())
 }
 
-/// The host that the peer's certificate names, if it is an agent's of our trust domain.
-fn host_of(ingest: &Ingest, connection: &quinn::Connection) -> Option<HostName> {
-    let id = peer_id(connection).ok()?;
-    let ours = id.trust_domain().as_str() == ingest.0.trust_domain && id.role() == Role::Agent;
-    ours.then(|| HostName::new(id.name()).ok()).flatten()
+/// The host that the peer's certificate names; the handshake, or the one that is resumed, has proven it.
+fn name_of(connection: &quinn::Connection) -> Option<(Peer, HostName)> {
+    let peer = Peer::of_connection(connection).ok()?;
+    let host = HostName::new(peer.id.name()).ok()?;
+    Some((peer, host))
 }

@@ -1,18 +1,24 @@
 //! What agents send: from a QUIC connection to a batch that is stored and acknowledged.
 //!
-//! `accept` takes connections in and bounds them, `peer` runs one session, `appender` stores what it brings in the
+//! `accept` takes connections in, `peer` runs one session, `batches` decodes what it brings, `appender` stores what it brings in the
 //! order it came, `sets` keeps the metric sets at hand.
 
 mod accept;
 mod appender;
+mod batches;
 mod hello;
 mod peer;
 mod sets;
 mod streams;
 
+use crate::admission::Admission;
+use crate::credentials::Credentials;
 use crate::fleet::FleetHandle;
 use crate::live::Live;
+use crate::registry::Registry;
 use crate::telemetry::Telemetry;
+use dsmil_crypto::policy::{PolicyError, SessionCache};
+use dsmil_crypto::transport::EndpointKeys;
 use dsmil_protocol::ids::{HostName, TenantId};
 use dsmil_protocol::message::Settings;
 use dsmil_protocol::session::{Now, Speaker};
@@ -24,6 +30,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
+/// TLS sessions that can be resumed, at the least: each host has one, and an old one while it gets the next. They are some
+/// 9 KiB each.
+const MIN_RESUMABLE: usize = 256;
+
 /// Everything ingest works with; clones are handles to the same.
 #[derive(Clone, Debug)]
 pub struct Ingest(Arc<Inner>);
@@ -31,7 +41,11 @@ pub struct Ingest(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     tenant: TenantId,
-    trust_domain: String,
+    credentials: Credentials,
+    registry: Registry,
+    admission: Admission,
+    keys: Arc<EndpointKeys>,
+    resumable: SessionCache,
     settings: Settings,
     fleet: FleetHandle,
     store: Store,
@@ -48,8 +62,14 @@ struct Inner {
 pub struct Parts {
     /// The tenant of this aggregator.
     pub tenant: TenantId,
-    /// The trust domain its peers must be of.
-    pub trust_domain: String,
+    /// Who we are and whom we trust.
+    pub credentials: Credentials,
+    /// Which host may speak with which key.
+    pub registry: Registry,
+    /// How many may come.
+    pub admission: Admission,
+    /// What our endpoint keeps over restarts.
+    pub keys: Arc<EndpointKeys>,
     /// What is asked of agents.
     pub settings: Settings,
     /// Who may say what.
@@ -69,12 +89,29 @@ pub struct Parts {
 impl Ingest {
     /// Ingest, not listening yet.
     pub fn new(parts: Parts) -> Self {
-        let Parts { tenant, trust_domain, settings, fleet, store, live, telemetry, clock, supervisor } = parts;
+        let Parts {
+            tenant,
+            credentials,
+            registry,
+            admission,
+            keys,
+            settings,
+            fleet,
+            store,
+            live,
+            telemetry,
+            clock,
+            supervisor,
+        } = parts;
         let sets = sets::Sets::new(tenant.clone(), store.clone());
-        let sessions = Sessions::default();
+        let hosts = fleet.get().hosts().count();
         Self(Arc::new(Inner {
             tenant,
-            trust_domain,
+            credentials,
+            registry,
+            admission,
+            keys,
+            resumable: SessionCache::new(hosts.saturating_mul(2).max(MIN_RESUMABLE)),
             settings,
             fleet,
             store,
@@ -83,8 +120,13 @@ impl Ingest {
             clock,
             supervisor,
             sets,
-            sessions,
+            sessions: Sessions::default(),
         }))
+    }
+
+    /// The endpoint's configuration for who we are now.
+    pub fn server(&self) -> Result<quinn::ServerConfig, PolicyError> {
+        self.0.credentials.link().server(&self.0.keys, &self.0.resumable)
     }
 
     /// Takes connections from `endpoint` until the program stops.

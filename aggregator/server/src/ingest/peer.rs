@@ -1,21 +1,19 @@
 //! One session: frames in, judged, handed to the appender; what became of them out.
 
-use super::appender::{self, Done, Job, Pending};
+use super::appender::{self, Done, Job};
 use super::streams::{self, Read};
 use super::{Ingest, hello};
-use crate::live::{Latest, Link};
-use dsmil_crypto::policy::FLEET_NEGOTIATED;
-use dsmil_protocol::batch::{Batch, decode};
+use crate::admission::Gate;
+use crate::live::Link;
+use dsmil_crypto::policy;
+use dsmil_crypto::refusal::Refusal;
 use dsmil_protocol::clock::EpochEstimator;
 use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::{BootId, HostName, Tick, TickRange};
-use dsmil_protocol::message::{Gap, GapReason, GoodbyeReason, Heartbeat, Hello, Rejected};
-use dsmil_protocol::metric::MetricSet;
-use dsmil_protocol::session::aggregator::{AggregatorSession, Fault, Grant, Incoming, Telemetry};
+use dsmil_protocol::message::{GoodbyeReason, Heartbeat, Hello};
+use dsmil_protocol::session::aggregator::{AggregatorSession, Fault, Grant, Incoming};
 use dsmil_protocol::tlv::{Classification, Compartments};
 use dsmil_runtime::supervise::OnFailure;
-use dsmil_store::BatchRecord;
-use dsmil_store::ledger::LossReason;
 use quinn::VarInt;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,7 +28,14 @@ const FRAMES_AHEAD: usize = 16;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Runs the session of `host` until either side ends it.
-pub(super) async fn run(ingest: Ingest, connection: quinn::Connection, host: HostName, number: u64) {
+pub(super) async fn run(
+    ingest: Ingest,
+    gate: Gate,
+    connection: quinn::Connection,
+    shown: policy::Peer,
+    host: HostName,
+    number: u64,
+) {
     let control = tokio::select! {
         control = connection.accept_bi() => control.ok(),
         () = ingest.0.clock.sleep(HELLO_WITHIN) => None,
@@ -61,11 +66,14 @@ pub(super) async fn run(ingest: Ingest, connection: quinn::Connection, host: Hos
     let peer = Peer {
         session: AggregatorSession::accept(ingest.speaker(), grant.clone()),
         ingest,
+        gate,
         connection,
         send,
         host,
+        shown,
         number,
         enrolled,
+        bundle_version: 0,
         classification: grant.clearance,
         jobs,
         boot: None,
@@ -76,21 +84,26 @@ pub(super) async fn run(ingest: Ingest, connection: quinn::Connection, host: Hos
     peer.serve(inbox, outcomes).await;
 }
 
-struct Peer {
-    session: AggregatorSession,
-    ingest: Ingest,
+pub(super) struct Peer {
+    pub(super) session: AggregatorSession,
+    pub(super) ingest: Ingest,
+    gate: Gate,
     connection: quinn::Connection,
     send: quinn::SendStream,
-    host: HostName,
+    pub(super) host: HostName,
+    /// Who its certificate says it is.
+    shown: policy::Peer,
     number: u64,
     enrolled: bool,
+    /// The trust bundle that it has.
+    bundle_version: u64,
     /// What the fleet file gives this host's telemetry. A frame that claims less does not make it less.
-    classification: Classification,
-    jobs: mpsc::Sender<Job>,
-    boot: Option<BootId>,
-    epoch: EpochEstimator,
+    pub(super) classification: Classification,
+    pub(super) jobs: mpsc::Sender<Job>,
+    pub(super) boot: Option<BootId>,
+    pub(super) epoch: EpochEstimator,
     /// The tick of HELLO: later ones are timely.
-    since: Tick,
+    pub(super) since: Tick,
     /// Why the session ends, for people.
     why: String,
 }
@@ -101,6 +114,8 @@ impl Peer {
         let clock = self.ingest.0.clock.clone();
         let hello_due = clock.mono() + HELLO_WITHIN;
         let mut replaced = None;
+        let mut registry = self.ingest.0.registry.watch();
+        let mut credentials = self.ingest.0.credentials.watch();
         while !self.session.is_closed() {
             let newer = async {
                 match &mut replaced {
@@ -114,6 +129,8 @@ impl Peer {
                     None => break,
                 },
                 Some(done) = outcomes.recv() => self.settle(done, &mut outcomes),
+                Ok(()) = registry.changed(), if self.boot.is_some() => self.judge_key(),
+                Ok(()) = credentials.changed(), if self.boot.is_some() => self.judge_leaf(),
                 () = stop.requested() => self.leave(GoodbyeReason::Stopping, "this aggregator stopped"),
                 is_newer = newer => if is_newer {
                     self.leave(GoodbyeReason::Replaced, "a newer session of the host took its place");
@@ -160,7 +177,10 @@ impl Peer {
             let (why, now_ms) = (std::mem::take(&mut self.why), self.ingest.0.clock.wall_ms());
             tracing::info!(host = %self.host, why, "session ended");
             self.ingest.0.live.update(&self.host, |now| {
-                (now.link, now.since_ms) = (Link::Closed { why }, now_ms);
+                // One that was turned away is shown as that.
+                if now.link == Link::Up {
+                    (now.link, now.since_ms) = (Link::Closed { why }, now_ms);
+                }
             });
         }
     }
@@ -213,31 +233,81 @@ impl Peer {
         }
     }
 
+    /// Whether the peer may speak: by the fleet file, by its leaf as it is judged now (a resumed handshake has not looked at
+    /// it), and by the registry.
+    async fn judge_hello(&self) -> Result<(), ErrorCode> {
+        if !self.enrolled {
+            return Err(ErrorCode::NotEnrolled);
+        }
+        self.ingest.0.credentials.link().authenticate(&self.connection).map_err(of_leaf)?;
+        self.ingest.0.registry.ask(&self.host, &self.shown.key, self.ingest.0.clock.wall_ms()).await
+    }
+
+    /// The registry has changed.
+    fn judge_key(&mut self) {
+        if let Err(code) = self.ingest.0.registry.judge(&self.host, &self.shown.key) {
+            self.turn_away(code);
+        }
+    }
+
+    /// The trust bundle has changed, or our own leaf.
+    fn judge_leaf(&mut self) {
+        match self.ingest.0.credentials.link().authenticate(&self.connection) {
+            // A session does not end with the leaf that it began with; its next one needs a newer.
+            Ok(_) | Err(Refusal::Expired) => self.offer_bundle(),
+            Err(refusal) => {
+                // The newer bundle first: it tells the agent where to go from here.
+                self.offer_bundle();
+                self.turn_away(of_leaf(refusal));
+            }
+        }
+    }
+
+    fn offer_bundle(&mut self) {
+        let trust = &self.ingest.0.credentials.held().trust;
+        if trust.version() > self.bundle_version && self.session.send_bundle(trust.bytes().to_vec(), self.ingest.now())
+        {
+            // Not again until the agent says what it has.
+            self.bundle_version = trust.version();
+        }
+    }
+
+    fn turn_away(&mut self, code: ErrorCode) {
+        let now = self.ingest.now();
+        self.gate.refused(self.connection.remote_address().ip(), code);
+        self.ingest.0.telemetry.fault(code);
+        tracing::warn!(host = %self.host, %code, "turned away: {}", code.remedy());
+        self.why = format!("refused: {code}");
+        self.session.refuse(code, code.remedy(), now);
+        self.ingest.0.live.update(&self.host, |host| {
+            (host.link, host.since_ms) = (Link::Refused { code }, now.wall_ns / 1_000_000);
+        });
+    }
+
     async fn hello(&mut self, hello: Hello) {
         let now = self.ingest.now();
-        if !self.enrolled {
-            self.ingest.0.telemetry.fault(ErrorCode::NotEnrolled);
-            tracing::warn!(host = %self.host, "turned away: the fleet file does not name it");
-            self.session.refuse(ErrorCode::NotEnrolled, ErrorCode::NotEnrolled.remedy(), now);
-            self.ingest.0.live.update(&self.host, |host| {
-                (host.link, host.since_ms) = (Link::Refused { code: ErrorCode::NotEnrolled }, now.wall_ns / 1_000_000);
-            });
+        if let Err(code) = self.judge_hello().await {
+            self.turn_away(code);
             return;
         }
+        self.bundle_version = hello.bundle_version;
         let rtt_ns = i64::try_from(self.connection.rtt().as_nanos()).unwrap_or(i64::MAX);
         self.epoch.first_guess(hello.times.boot_ns, now.wall_ns, rtt_ns);
         self.since = Tick(hello.times.boot_ns / 1_000_000_000);
         let accounted = hello::account(&self.ingest, &hello, self.classification).await;
         self.session.welcome(self.ingest.0.settings, accounted, self.ingest.now());
         self.boot = Some(hello.boot);
+        self.offer_bundle();
         self.ingest.0.telemetry.sessions.add(1);
         let now_ms = self.ingest.0.clock.wall_ms();
         let (remote, epoch) = (self.connection.remote_address(), self.epoch.epoch());
+        let (negotiated, peer) = (self.ingest.0.credentials.key_exchange().negotiated(), self.shown.clone());
         tracing::info!(host = %self.host, %remote, boot = %hello.boot, "session opened");
         self.ingest.0.live.update(&self.host, |host| {
             (host.link, host.since_ms, host.heard_ms) = (Link::Up, now_ms, Some(now_ms));
             host.remote = Some(remote);
-            host.negotiated = Some(FLEET_NEGOTIATED);
+            host.negotiated = Some(negotiated);
+            host.peer = Some(peer);
             host.boot = Some(hello.boot);
             host.agent_version = Some(hello.agent_version);
             host.epoch = epoch;
@@ -249,6 +319,7 @@ impl Peer {
         if let Some(exchange) = &heartbeat.exchange {
             self.epoch.add(exchange);
         }
+        self.bundle_version = heartbeat.bundle_version;
         let (Some(boot), epoch) = (self.boot, self.epoch.epoch()) else { return };
         if let Some(last) = heartbeat.last_tick {
             let key = hello::key(&self.ingest, &self.host, boot, self.classification);
@@ -263,83 +334,6 @@ impl Peer {
             host.wall_ahead_ns = epoch.map(|e| ahead(e.wall_ns, heartbeat.times.boot_ns, heartbeat.times.wall_ns));
             host.heartbeat = Some(heartbeat);
         });
-    }
-
-    async fn telemetry(&mut self, telemetry: Telemetry, room: Option<OwnedSemaphorePermit>) {
-        let counters = &self.ingest.0.telemetry;
-        counters.telemetry_bytes.add((telemetry.bytes.len() + telemetry.framing) as u64);
-        counters.framing_bytes.add(telemetry.framing as u64);
-        let range = telemetry.header.range();
-        let Some(set) = self.ingest.0.sets.get(telemetry.header.set).await else {
-            self.session.need_set(telemetry.header.set, self.ingest.now());
-            return;
-        };
-        let boot = telemetry.header.boot;
-        let batch = match decode(&telemetry.bytes, set.metrics().len()) {
-            Ok(batch) => batch,
-            Err(error) => return self.reject(boot, range.first, ErrorCode::BatchMalformed, &error.to_string()),
-        };
-        let boot_ms = self.boot_ms(&batch);
-        let start_ms = at_ms(boot_ms, range.first);
-        let key = hello::key(&self.ingest, &self.host, boot, self.classification);
-        let record = match BatchRecord::new(key, &batch.header, start_ms, telemetry.bytes.into()) {
-            Ok(record) => Arc::new(record),
-            Err(error) => return self.reject(boot, range.first, ErrorCode::BatchMalformed, &error.to_string()),
-        };
-        let timely = self.timely(&batch);
-        let samples = batch.matrix.samples();
-        self.show(&batch, set, boot_ms);
-        if self.jobs.try_send(Job::Batch(Pending { record, samples, timely, boot_ms, _room: room })).is_err() {
-            counters.batches_deferred.add(1);
-        }
-    }
-
-    fn reject(&mut self, boot: BootId, first: Tick, code: ErrorCode, detail: &str) {
-        self.ingest.0.telemetry.fault(code);
-        tracing::warn!(host = %self.host, first = first.0, detail, "a batch was rejected");
-        let now = self.ingest.now();
-        self.session.reject(boot, Rejected { first, code: code.number() }, now);
-        self.session.flush(None, now);
-    }
-
-    /// When the batch's boot began on our clock, in milliseconds. For a boot that is over nobody can ask the host any
-    /// more, and its own wall clock has to do.
-    fn boot_ms(&self, batch: &Batch) -> i64 {
-        match self.epoch.epoch() {
-            Some(epoch) if self.boot == Some(batch.header.boot) => epoch.wall_ns.div_euclid(1_000_000),
-            _ => {
-                let first = batch.header.stamps[0];
-                first.wall_ms.saturating_sub(i64::try_from(first.tick.0).unwrap_or(i64::MAX).saturating_mul(1000))
-            }
-        }
-    }
-
-    fn timely(&self, batch: &Batch) -> Vec<Tick> {
-        let is_ours = self.boot == Some(batch.header.boot);
-        batch.header.stamps.iter().map(|stamp| stamp.tick).filter(|tick| is_ours && *tick > self.since).collect()
-    }
-
-    /// Shows the newest tick to whoever asks for latest values. This does not wait for the journal.
-    fn show(&self, batch: &Batch, set: Arc<MetricSet>, boot_ms: i64) {
-        let classification = self.classification;
-        let newest = batch.header.stamps.len() - 1;
-        let tick = batch.header.stamps[newest].tick;
-        let boot = batch.header.boot;
-        self.ingest.0.live.update(&self.host, |host| {
-            let newer = host.latest.as_ref().is_none_or(|latest| latest.boot != boot || latest.tick < tick);
-            if host.boot == Some(boot) && newer {
-                let values = (0..set.metrics().len()).map(|metric| batch.matrix.get(metric, newest)).collect();
-                let time_ms = at_ms(boot_ms, tick);
-                host.latest = Some(Arc::new(Latest { set, boot, classification, tick, time_ms, values }));
-            }
-        });
-    }
-
-    async fn gaps(&mut self, gap: Gap) {
-        for record in gap.gaps {
-            let key = hello::key(&self.ingest, &self.host, record.boot, self.classification);
-            let _ = self.jobs.send(Job::Gaps(key, vec![(record.ticks, loss(record.reason))])).await;
-        }
     }
 
     /// Tells the agent what became of its batches; everything that is done by now goes into one ACK.
@@ -364,20 +358,15 @@ impl Peer {
     }
 }
 
-fn loss(reason: GapReason) -> LossReason {
-    match reason {
-        GapReason::AgentDown => LossReason::AgentDown,
-        GapReason::SamplerLate => LossReason::TickMissed,
-        GapReason::HostSuspended => LossReason::HostSuspended,
-        GapReason::Evicted | GapReason::SpoolFull => LossReason::Evicted,
-        GapReason::Rejected(code) => LossReason::Rejected(code),
-        GapReason::SpoolDamaged => LossReason::SpoolLost,
-        GapReason::JournalLost => LossReason::JournalLost,
+/// What a host is told when its leaf is not good any more.
+fn of_leaf(refusal: Refusal) -> ErrorCode {
+    match refusal {
+        Refusal::Expired | Refusal::NotYetValid => ErrorCode::LeafExpired,
+        Refusal::UnknownRoot | Refusal::RetiredIssuer => ErrorCode::IssuerRetired,
+        Refusal::Revoked => ErrorCode::Revoked,
+        Refusal::TrustExpired => ErrorCode::TrustUnavailable,
+        _ => ErrorCode::IdentityMismatch,
     }
-}
-
-fn at_ms(boot_ms: i64, tick: Tick) -> i64 {
-    boot_ms.saturating_add(i64::try_from(tick.0).unwrap_or(i64::MAX).saturating_mul(1000))
 }
 
 /// How far a host's wall clock is ahead of ours.
