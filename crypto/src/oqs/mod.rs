@@ -16,9 +16,9 @@ mod ml_dsa;
 mod ml_kem;
 mod tls;
 
-pub(crate) use ml_dsa::{KeyError, ML_DSA_87, SigningKey};
+pub(crate) use ml_dsa::{ML_DSA_87, SigningKey};
 pub(crate) use ml_kem::ML_KEM_1024;
-pub(crate) use tls::{TLS_KEYS, sign_key_for_tls};
+pub(crate) use tls::tls_keys;
 
 /// Name and version of the library that is linked in, as its own headers have it: `liboqs 0.13.0`.
 pub(crate) fn version() -> String {

@@ -17,7 +17,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{NamedGroup, ProtocolVersion, RootCertStore, SignatureScheme};
 
-use super::{ML_DSA_87, ML_KEM_1024, SigningKey, TLS_KEYS, sign_key_for_tls};
+use super::tls::sign_key_for_tls;
+use super::{ML_DSA_87, ML_KEM_1024, SigningKey, tls_keys};
 
 const MESSAGE: &[u8] = b"sixteen degrees";
 const NAME: &str = "end.example";
@@ -118,7 +119,7 @@ fn groups_and_algorithms_are_named_alike() {
     let [(_, theirs), (_, ours)] = verifiers();
     assert_eq!(ours.public_key_alg_id(), theirs.public_key_alg_id());
     assert_eq!(ours.signature_alg_id(), theirs.signature_alg_id());
-    assert!(!ML_KEM_1024.fips() && !ML_DSA_87.fips() && !TLS_KEYS.fips());
+    assert!(!ML_KEM_1024.fips() && !ML_DSA_87.fips() && !tls_keys().fips());
 }
 
 #[test]
@@ -274,8 +275,10 @@ fn tls_is_offered_one_scheme() {
     assert_eq!(signer.scheme(), SignatureScheme::ML_DSA_87);
     judged(true, key.public_key(), MESSAGE, &signer.sign(MESSAGE).expect("signed"));
     let file = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.to_pkcs8().to_vec()));
-    let theirs = default_provider().key_provider.load_private_key(file).expect("read by aws-lc");
+    let theirs = default_provider().key_provider.load_private_key(file.clone_key()).expect("read by aws-lc");
     assert_eq!(tls.public_key(), theirs.public_key());
+    let ours = tls_keys().load_private_key(file).expect("read for liboqs");
+    assert_eq!(format!("{ours:?}"), "TlsKey(SigningKey { .. })", "a key that liboqs does not sign with");
 }
 
 static AWS_LC_SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
@@ -309,7 +312,7 @@ impl End {
             cipher_suites,
             kx_groups: vec![ML_KEM_1024],
             signature_verification_algorithms: LIBOQS_SIGNATURES,
-            key_provider: TLS_KEYS,
+            key_provider: tls_keys(),
             ..default_provider()
         };
         // The chain of an end has both: a leaf with a key of its own, signed by a root of the other implementation.

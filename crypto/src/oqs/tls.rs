@@ -10,10 +10,12 @@ use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 use super::SigningKey;
 
 /// Reads ML-DSA-87 keys, and no others, for rustls' configurations.
-pub(crate) static TLS_KEYS: &dyn KeyProvider = &TlsKeys;
+pub(crate) fn tls_keys() -> &'static dyn KeyProvider {
+    &TlsKeys
+}
 
 /// A key as rustls takes it.
-pub(crate) fn sign_key_for_tls(key: Arc<SigningKey>) -> Arc<dyn rustls::sign::SigningKey> {
+pub(super) fn sign_key_for_tls(key: Arc<SigningKey>) -> Arc<dyn rustls::sign::SigningKey> {
     Arc::new(TlsKey(key))
 }
 
