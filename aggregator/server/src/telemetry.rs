@@ -3,6 +3,7 @@
 //! Counters are plain atomics, changed where things happen and read when somebody asks. The table below is the one list
 //! of them; the reference in docs/generated is made from it.
 
+use crate::refusals::{Reason, Refusals};
 use dsmil_crypto::refusal::Refusal;
 use dsmil_protocol::error::ErrorCode;
 use std::collections::BTreeMap;
@@ -117,7 +118,8 @@ pub struct Counters {
     /// Sample to queryable, live batches only: a backlog's delay is the outage's, not ours.
     pub delays: Delays,
     faults: Mutex<BTreeMap<ErrorCode, u64>>,
-    refusals: Mutex<BTreeMap<Refusal, u64>>,
+    /// Refused peers.
+    pub refused: Refusals,
 }
 
 impl Counters {
@@ -126,19 +128,20 @@ impl Counters {
         *self.faults.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
     }
 
-    /// Counts a refused handshake.
-    pub fn refusal(&self, refusal: Refusal) {
-        *self.refusals.lock().unwrap_or_else(PoisonError::into_inner).entry(refusal).or_default() += 1;
-    }
-
     /// Refused frames and batches, by code.
     pub fn faults(&self) -> BTreeMap<ErrorCode, u64> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Refused handshakes, by reason.
+    /// Refused handshakes, by reason, of all ports.
     pub fn refusals(&self) -> BTreeMap<Refusal, u64> {
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut by_reason = BTreeMap::new();
+        for (refused, count) in self.refused.totals() {
+            if let Reason::Handshake(refusal) = refused.reason {
+                *by_reason.entry(refusal).or_default() += count;
+            }
+        }
+        by_reason
     }
 }
 

@@ -5,9 +5,9 @@
 
 use super::{ApiContext, App, Dropped, routes};
 use crate::api::stats::Place;
+use crate::refusals::{Port, Refused};
 use axum::Router;
 use dsmil_crypto::https::{HttpsServer, negotiated};
-use dsmil_crypto::refusal::{Refusal, tls_refusal_reason};
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::{OnFailure, Stop, Supervisor};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -117,7 +117,8 @@ impl Server {
                 Err(ConnectionError::PlainHttp) => server.context.stats.dropped(Dropped::PlainHttp),
                 Err(ConnectionError::Handshake(error)) => {
                     server.context.stats.dropped(Dropped::Handshake);
-                    server.context.telemetry.refusal(refusal_of(&error));
+                    let now_ms = server.context.clock.wall_ms();
+                    server.context.telemetry.refused.note(refused(&error), peer.ip(), now_ms);
                 }
             }
             Ok::<(), std::convert::Infallible>(())
@@ -187,11 +188,8 @@ async fn answer_plain_http(mut stream: TcpStream) -> ConnectionError {
     ConnectionError::PlainHttp
 }
 
-fn refusal_of(error: &std::io::Error) -> Refusal {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(error) => tls_refusal_reason(error),
-        None => Refusal::Lost,
-    }
+fn refused(error: &std::io::Error) -> Refused {
+    Refused::of_tls(Port::Https, error.get_ref().and_then(|inner| inner.downcast_ref()))
 }
 
 /// The protocol is the one that TLS agreed on: guessing it from the first bytes would be one more thing to wait for.
