@@ -3,12 +3,10 @@
 //! `SecP384r1MLKEM1024` is not among rustls' groups. It is put together here from two that are, as
 //! draft-ietf-tls-ecdhe-mlkem says (section 4): the shares one after the other, P-384's first; the secrets likewise.
 
+use crate::backend::ML_KEM_1024;
 use rustls::crypto::aws_lc_rs::kx_group::SECP384R1;
 use rustls::crypto::{ActiveKeyExchange, CompletedKeyExchange, SharedSecret, SupportedKxGroup};
 use rustls::{Error, NamedGroup, PeerMisbehaved, ProtocolVersion};
-
-/// ML-KEM-1024 (0x0202).
-pub(crate) static ML_KEM_1024: &dyn SupportedKxGroup = rustls::crypto::aws_lc_rs::kx_group::MLKEM1024;
 
 /// P-384 and ML-KEM-1024 together (0x11ED).
 pub(crate) static SECP384R1_ML_KEM_1024: &dyn SupportedKxGroup = &Hybrid;

@@ -2,12 +2,12 @@
 //!
 //! Signatures are of the pure form with an empty context, as certificates carry them (RFC 9881).
 
+use crate::backend;
 use aws_lc_rs::digest;
-use aws_lc_rs::signature::{KeyPair as _, ML_DSA_87_SIGNING, PqdsaKeyPair};
 use dsmil_authority::Fingerprint;
 use rcgen::{PKCS_ML_DSA_87, PublicKeyData, SignatureAlgorithm};
 use rustls::pki_types::{
-    AlgorithmIdentifier, PrivateKeyDer, PrivatePkcs8KeyDer, SignatureVerificationAlgorithm, alg_id,
+    AlgorithmIdentifier, PrivateKeyDer, PrivatePkcs8KeyDer, alg_id,
 };
 use rustls::sign::public_key_to_spki;
 use std::fmt;
@@ -22,12 +22,12 @@ pub const PUBLIC_KEY_LEN: usize = 2592;
 pub const SIGNATURE_LEN: usize = 4627;
 
 /// A private key that signs.
-pub struct SigningKey(PqdsaKeyPair);
+pub struct SigningKey(backend::SigningKey);
 
 impl SigningKey {
     /// Makes a new one.
     pub fn generate() -> Result<Self, KeyError> {
-        Ok(Self(PqdsaKeyPair::generate(&ML_DSA_87_SIGNING).map_err(|_| KeyError::Provider)?))
+        Ok(Self(backend::SigningKey::generate().map_err(|_| KeyError::Provider)?))
     }
 
     /// Reads a key that waits for its certificate, from a PEM file that only its owner can read.
@@ -42,19 +42,18 @@ impl SigningKey {
 
     /// Reads what [`SigningKey::pkcs8`] made.
     pub(crate) fn from_pkcs8(key: &PrivateKeyDer<'_>) -> Result<Self, KeyError> {
-        let pair = PqdsaKeyPair::from_pkcs8(&ML_DSA_87_SIGNING, key.secret_der());
-        Ok(Self(pair.map_err(|_| KeyError::NotMlDsa87)?))
+        Ok(Self(backend::SigningKey::from_pkcs8(key.secret_der()).map_err(|_| KeyError::NotMlDsa87)?))
     }
 
     /// The key as it is kept in files.
     pub(crate) fn pkcs8(&self) -> Result<PrivateKeyDer<'static>, KeyError> {
-        let document = self.0.to_pkcs8v1().map_err(|_| KeyError::Provider)?;
-        Ok(PrivatePkcs8KeyDer::from(document.as_ref().to_vec()).into())
+        let bytes = self.0.to_pkcs8().map_err(|_| KeyError::Provider)?;
+        Ok(PrivatePkcs8KeyDer::from(bytes.to_vec()).into())
     }
 
     /// Its raw public key, [`PUBLIC_KEY_LEN`] bytes.
     pub fn public_key(&self) -> &[u8] {
-        self.0.public_key().as_ref()
+        self.0.public_key()
     }
 
     /// The fingerprint of its public key.
@@ -64,10 +63,7 @@ impl SigningKey {
 
     /// Signs a statement.
     pub fn sign(&self, statement: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let mut signature = vec![0; SIGNATURE_LEN];
-        let len = self.0.sign(statement, &mut signature).map_err(|_| KeyError::Provider)?;
-        signature.truncate(len);
-        Ok(signature)
+        self.0.sign(statement).map_err(|_| KeyError::Provider)
     }
 }
 
@@ -95,7 +91,7 @@ impl rcgen::SigningKey for SigningKey {
 
 /// Whether `signature` over `statement` is by the holder of a raw public key.
 pub fn verify(public_key: &[u8], statement: &[u8], signature: &[u8]) -> bool {
-    ML_DSA_87.verify_signature(public_key, statement, signature).is_ok()
+    backend::ML_DSA_87.verify_signature(public_key, statement, signature).is_ok()
 }
 
 /// SHA-384 of a raw public key's SubjectPublicKeyInfo: the name that registries and bundles know a key by.
@@ -112,9 +108,6 @@ pub fn sha384(bytes: &[u8]) -> Fingerprint {
 
 /// What the keys of the fleet are, in certificates.
 pub(crate) const ALGORITHM: AlgorithmIdentifier = alg_id::ML_DSA_87;
-
-/// What checks signatures of certificates, handshakes and statements.
-pub(crate) static ML_DSA_87: &dyn SignatureVerificationAlgorithm = webpki::aws_lc_rs::ML_DSA_87;
 
 /// Why a key cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -17,9 +17,10 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, StoresServerSessions, VerifierBuilderError};
 use rustls::{RootCertStore, SignatureScheme};
 
-use crate::group::{ML_KEM_1024, SECP384R1_ML_KEM_1024};
+use crate::backend::{self, ML_DSA_87, ML_KEM_1024};
+use crate::group::SECP384R1_ML_KEM_1024;
 use crate::identity::{CertificateError, Identity, Validity};
-use crate::key::{ML_DSA_87, key_fingerprint};
+use crate::key::key_fingerprint;
 use crate::refusal::{Refusal, certificate_refusal};
 use crate::spiffe::{Role, SpiffeId, TrustDomain};
 use crate::time::TimeSource;
@@ -340,6 +341,7 @@ pub(crate) fn provider(key_exchange: KeyExchange) -> Arc<CryptoProvider> {
         cipher_suites: vec![cipher_suite::TLS13_AES_256_GCM_SHA384],
         kx_groups: vec![key_exchange.group()],
         signature_verification_algorithms: FLEET_SIGNATURES,
+        key_provider: backend::tls_keys(),
         ..default_provider()
     })
 }

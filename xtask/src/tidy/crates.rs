@@ -11,7 +11,12 @@ use crate::cargo;
 use crate::workspace;
 
 /// What a crate's programs must never link, however far away: the crate, the packages, why.
-const NEVER_LINKS: [(&str, &[&str], &str); 8] = [
+const NEVER_LINKS: [(&str, &[&str], &str); 9] = [
+    (
+        "dsmil-authority",
+        &["dsmil-protocol", "dsmil-crypto", "tokio", "mio", "quinn", "rustls", "aws-lc-rs", "rusqlite", "rustix"],
+        "authority is pure: signatures are checked by whoever is handed in",
+    ),
     (
         "dsmil-protocol",
         &[
