@@ -47,8 +47,7 @@ impl SigningKey {
 
     /// The key as it is kept in files.
     pub(crate) fn pkcs8(&self) -> Result<PrivateKeyDer<'static>, KeyError> {
-        let bytes = self.0.to_pkcs8().map_err(|_| KeyError::Provider)?;
-        Ok(PrivatePkcs8KeyDer::from(bytes.to_vec()).into())
+        Ok(PrivatePkcs8KeyDer::from(self.0.to_pkcs8().to_vec()).into())
     }
 
     /// Its raw public key, [`PUBLIC_KEY_LEN`] bytes.
