@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use dsmil_authority::{BundleError, Fingerprint, MAX_BUNDLE_LEN, SignedBundle, TrustBundle, accept};
+use dsmil_authority::{BundleError, Fingerprint, Issuer, MAX_BUNDLE_LEN, SignedBundle, TrustBundle, accept};
 use rustls::pki_types::CertificateDer;
 
 use crate::files::{self, FileError};
 use crate::identity::Identity;
 use crate::issue::FleetRoot;
-use crate::key::{sha384, verify};
+use crate::key::{key_fingerprint, sha384, verify};
 use crate::spiffe::{SpiffeError, TrustDomain};
-use crate::x509::{self, CertificateError};
+use crate::x509::{self, CertificateError, Validity};
 
 /// A verified trust bundle. Clones are the same one.
 #[derive(Clone, Debug)]
@@ -22,8 +22,23 @@ struct Inner {
     bundle: TrustBundle,
     bytes: Vec<u8>,
     trust_domain: TrustDomain,
-    roots: Vec<(Fingerprint, CertificateDer<'static>)>,
+    roots: Vec<Root>,
+    issuers: Vec<KnownIssuer>,
     anchors: Vec<CertificateDer<'static>>,
+}
+
+/// A root of a bundle and its fingerprint.
+type Root = (Fingerprint, CertificateDer<'static>);
+
+/// An issuer of a bundle, as its leaves name it.
+#[derive(Debug)]
+struct KnownIssuer {
+    /// SHA-384 of its subject.
+    subject: Fingerprint,
+    /// Of its key.
+    key: Fingerprint,
+    /// Of each of its certificates.
+    validities: Vec<Validity>,
 }
 
 impl Trust {
@@ -42,8 +57,9 @@ impl Trust {
     pub fn pinned(bytes: &[u8], root: &Fingerprint, domain: &TrustDomain, now_s: i64) -> Result<Self, TrustError> {
         let first = Self::own(bytes)?;
         let signed = SignedBundle::decode(bytes)?;
-        let pinned: Vec<_> = first.0.roots.iter().filter(|(fingerprint, _)| fingerprint == root).cloned().collect();
-        signed.verify(&pinned, fits)?;
+        let pinned = first.0.roots.iter().filter(|(fingerprint, _)| fingerprint == root);
+        let (pinned, expired) = by_time(pinned, now_s)?;
+        signed.verify(&pinned, fits).map_err(|error| name_expired(error, &signed, &expired))?;
         if first.trust_domain() != domain {
             let (found, ours) = (first.bundle().trust_domain.clone(), domain.to_string());
             return Err(BundleError::TrustDomain { found, ours }.into());
@@ -54,10 +70,13 @@ impl Trust {
         Ok(first)
     }
 
-    /// Takes a newer bundle in the place of this one.
+    /// Takes a newer bundle in the place of this one, if a root signs for it whose own time is not over: what a key was good
+    /// for ends with its certificate.
     pub fn accept(&self, bytes: &[u8], now_s: i64) -> Result<Self, TrustError> {
         let signed = SignedBundle::decode(bytes)?;
-        let bundle = accept(&self.0.bundle, &self.0.roots, &signed, now_s, fits)?;
+        let (roots, expired) = by_time(&self.0.roots, now_s)?;
+        let bundle = accept(&self.0.bundle, &roots, &signed, now_s, fits)
+            .map_err(|error| name_expired(error, &signed, &expired))?;
         // One of its own roots must have signed it too, or it could not be opened again after a restart.
         signed.verify(&roots_of(&bundle), fits)?;
         Self::of(bundle, bytes)
@@ -81,10 +100,15 @@ impl Trust {
                 return Err(TrustError::RootOfAnotherDomain);
             }
         }
+        let issuers = bundle.issuers.iter().map(KnownIssuer::of).collect::<Result<Vec<_>, _>>()?;
+        let same_name = |(at, issuer): (usize, &KnownIssuer)| issuers[..at].iter().any(|i| i.subject == issuer.subject);
+        if issuers.iter().enumerate().any(same_name) {
+            return Err(TrustError::Issuers);
+        }
         // Any certificate of an issuer will do: as anchors only their subject and key count.
-        let first = |issuer: &dsmil_authority::Issuer| issuer.certificates.first().cloned();
+        let first = |issuer: &Issuer| issuer.certificates.first().cloned();
         let anchors = bundle.issuers.iter().filter_map(first).map(CertificateDer::from).collect();
-        Ok(Self(Arc::new(Inner { bundle, bytes: bytes.to_vec(), trust_domain, roots, anchors })))
+        Ok(Self(Arc::new(Inner { bundle, bytes: bytes.to_vec(), trust_domain, roots, issuers, anchors })))
     }
 
     /// What it says.
@@ -126,9 +150,63 @@ impl Trust {
         certificates.chain(&self.bundle().roots).cloned().collect()
     }
 
-    /// Whose leaves are good on the fleet link.
+    /// Whose leaves are good on the fleet link, while [`Self::judge_issuer`] has nothing against them.
     pub(crate) fn anchors(&self) -> &[CertificateDer<'static>] {
         &self.0.anchors
+    }
+
+    /// What there is against the issuer that a leaf names, whoever has signed the leaf in truth. Chains of rustls do not look
+    /// at that: to it an anchor is a name and a key, without an end.
+    pub(crate) fn judge_issuer(&self, leaf: &[u8], now_s: i64) -> Result<IssuerStanding, CertificateError> {
+        let name = x509::issuer_hash(leaf)?;
+        if self.0.bundle.retired.contains(&name) {
+            return Ok(IssuerStanding::Retired);
+        }
+        let Some(issuer) = self.0.issuers.iter().find(|issuer| issuer.subject == name) else {
+            return Ok(IssuerStanding::Unknown);
+        };
+        if self.is_revoked(&issuer.key) {
+            return Ok(IssuerStanding::Revoked);
+        }
+        let in_time = issuer.validities.iter().any(|validity| validity.not_after >= now_s);
+        Ok(if in_time { IssuerStanding::Good } else { IssuerStanding::Expired })
+    }
+
+    /// Whether the bundle shuts a key out.
+    pub(crate) fn is_revoked(&self, key: &Fingerprint) -> bool {
+        self.0.bundle.revoked.contains(key)
+    }
+}
+
+/// What a bundle says about the issuer that a leaf names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IssuerStanding {
+    /// It is in the bundle and in its time.
+    Good,
+    /// The bundle does not name it.
+    Unknown,
+    /// It was in an earlier bundle.
+    Retired,
+    /// Its key is shut out.
+    Revoked,
+    /// All its certificates have expired.
+    Expired,
+}
+
+impl KnownIssuer {
+    /// All certificates of an issuer are of one subject and one key.
+    fn of(issuer: &Issuer) -> Result<Self, TrustError> {
+        let facts = |der: &Vec<u8>| -> Result<_, CertificateError> {
+            let certificate = CertificateDer::from(der.as_slice());
+            let key = key_fingerprint(&x509::public_key(&certificate)?);
+            Ok(((x509::subject_hash(der)?, key), x509::validity(&certificate)?))
+        };
+        let facts = issuer.certificates.iter().map(facts).collect::<Result<Vec<_>, _>>()?;
+        let &((subject, key), _) = facts.first().ok_or(TrustError::Issuers)?;
+        if facts.iter().any(|(who, _)| *who != (subject, key)) {
+            return Err(TrustError::Issuers);
+        }
+        Ok(Self { subject, key, validities: facts.into_iter().map(|(_, validity)| validity).collect() })
     }
 }
 
@@ -193,6 +271,14 @@ pub enum TrustError {
     /// Its trust domain is none.
     #[error(transparent)]
     Name(#[from] SpiffeError),
+    /// An issuer's certificates are not of one subject and key, or two issuers have the same subject.
+    #[error("the trust bundle lists certificates of different keys as one issuer: make it anew")]
+    Issuers,
+    /// A root that is trusted here has signed it, but that root's own time is over.
+    #[error(
+        "bundle_root_expired: the root that has signed the trust bundle has expired: have one signed by the root that followed it"
+    )]
+    RootExpired,
     /// It names roots of several fleets.
     #[error("the trust bundle names the root of another fleet")]
     RootOfAnotherDomain,
@@ -209,14 +295,31 @@ impl TrustError {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Bundle(error) => error.name(),
-            Self::Certificate(_) | Self::Name(_) | Self::RootOfAnotherDomain => "bundle_malformed",
+            Self::Certificate(_) | Self::Name(_) | Self::Issuers | Self::RootOfAnotherDomain => "bundle_malformed",
+            Self::RootExpired => "bundle_root_expired",
             Self::Sign => "bundle_unsigned",
             Self::File(_) => "bundle_file",
         }
     }
 }
 
-fn roots_of(bundle: &TrustBundle) -> Vec<(Fingerprint, CertificateDer<'static>)> {
+/// Roots that are in their time, and the others. An early clock is no reason against one.
+fn by_time<'a>(roots: impl IntoIterator<Item = &'a Root>, now_s: i64) -> Result<(Vec<Root>, Vec<Root>), TrustError> {
+    let (mut in_time, mut expired) = (vec![], vec![]);
+    for root in roots {
+        let list = if x509::validity(&root.1)?.not_after >= now_s { &mut in_time } else { &mut expired };
+        list.push(root.clone());
+    }
+    Ok((in_time, expired))
+}
+
+/// Tells a signature of a root of the past from none at all.
+fn name_expired(error: BundleError, signed: &SignedBundle, expired: &[Root]) -> TrustError {
+    let late = |signer| expired.iter().any(|(fingerprint, _)| *fingerprint == signer);
+    if error == BundleError::OtherRoot && signed.signers().any(late) { TrustError::RootExpired } else { error.into() }
+}
+
+fn roots_of(bundle: &TrustBundle) -> Vec<Root> {
     let root = |der: &Vec<u8>| (sha384(der), CertificateDer::from(der.clone()));
     bundle.roots.iter().map(root).collect()
 }

@@ -21,7 +21,7 @@ use crate::key::key_fingerprint;
 use crate::policy::{PolicyError, roots};
 use crate::refusal::Refusal;
 use crate::spiffe::{Role, SpiffeId, TrustDomain};
-use crate::trust::{JoinTrust, Trust};
+use crate::trust::{IssuerStanding, JoinTrust, Trust};
 use crate::x509;
 
 /// Used by aggregators on the leaves of agents.
@@ -49,12 +49,11 @@ impl ClientCertVerifier for AgentVerifier {
     fn verify_client_cert(
         &self,
         leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
+        _: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        check_key(leaf, &self.trust, now)?;
-        let chain = self.chains.verify_client_cert(leaf, intermediates, now);
-        let verified = chain.map_err(|error| name_retired(error, leaf, &self.trust))?;
+        check_leaf(leaf, &self.trust, now)?;
+        let verified = self.chains.verify_client_cert(leaf, NO_INTERMEDIATES, now)?;
         check_name(leaf, self.trust.trust_domain(), Role::Agent)?;
         Ok(verified)
     }
@@ -117,18 +116,33 @@ impl AggregatorVerifier {
         name: &ServerName<'_>,
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if let JoinTrust::Held(held) = trust {
-            check_revoked(leaf, held)?;
-        }
-        let anchors = trust.roots_in(shown);
+        let mut anchors = trust.roots_in(shown);
         if anchors.is_empty() {
             return Err(refuse(Refusal::UnknownRoot, "the root that the token names is not among those shown".into()));
+        }
+        anchors.retain(|root| x509::validity(root).is_ok_and(|validity| validity.not_after >= seconds(now)));
+        if anchors.is_empty() {
+            return Err(refuse(Refusal::Expired, "the time of the root is over".into()));
         }
         let unusable = |_| rustls::Error::from(CertificateError::BadEncoding);
         let anchors = roots(&anchors).map_err(unusable)?;
         let chains = WebPkiServerVerifier::builder_with_provider(anchors, self.provider.clone()).build();
         let chains = chains.map_err(|_| rustls::Error::from(CertificateError::BadEncoding))?;
-        chains.verify_server_cert(leaf, shown, name, &[], now)
+        let JoinTrust::Held(held) = trust else { return chains.verify_server_cert(leaf, shown, name, &[], now) };
+        // The certificate of an issuer outlives its place in the bundle: a root's signature under it is not enough here.
+        check_revoked(leaf, held)?;
+        match held.judge_issuer(leaf, seconds(now)) {
+            Ok(IssuerStanding::Retired) => return Err(retired()),
+            Ok(IssuerStanding::Revoked) => return Err(issuer_revoked()),
+            // One that is newer than our bundle, or certified anew: the chain that is shown decides.
+            Ok(IssuerStanding::Good | IssuerStanding::Unknown | IssuerStanding::Expired) => {}
+            Err(_) => return Err(CertificateError::BadEncoding.into()),
+        }
+        let sound = |certificate: &&CertificateDer<'_>| {
+            x509::public_key(certificate).is_ok_and(|key| !held.is_revoked(&key_fingerprint(&key)))
+        };
+        let sound: Vec<_> = shown.iter().filter(sound).cloned().collect();
+        chains.verify_server_cert(leaf, &sound, name, &[], now)
     }
 }
 
@@ -143,9 +157,9 @@ impl ServerCertVerifier for AggregatorVerifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let (verified, domain) = match &self.trust {
             ServerTrust::Link { trust, chains } => {
-                check_key(leaf, trust, now)?;
-                let chain = chains.verify_server_cert(leaf, intermediates, server_name, ocsp_response, now);
-                (chain.map_err(|error| name_retired(error, leaf, trust))?, trust.trust_domain())
+                check_leaf(leaf, trust, now)?;
+                let verified = chains.verify_server_cert(leaf, NO_INTERMEDIATES, server_name, ocsp_response, now)?;
+                (verified, trust.trust_domain())
             }
             ServerTrust::Join(trust) => {
                 check_kind(leaf)?;
@@ -178,6 +192,10 @@ impl ServerCertVerifier for AggregatorVerifier {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
+
+/// On the fleet link an issuer signs leaves and nothing else: what a peer shows beside its leaf is not looked at, so nobody
+/// can put a signer of its own in between, nor make us check signature upon signature.
+const NO_INTERMEDIATES: &[CertificateDer<'static>] = &[];
 
 /// What we refuse a leaf for that rustls would take.
 ///
@@ -215,30 +233,41 @@ fn check_kind(leaf: &CertificateDer<'_>) -> Result<(), rustls::Error> {
     }
 }
 
-fn check_key(leaf: &CertificateDer<'_>, trust: &Trust, now: UnixTime) -> Result<(), rustls::Error> {
+/// All that is against a leaf on the fleet link and that no chain tells.
+fn check_leaf(leaf: &CertificateDer<'_>, trust: &Trust, now: UnixTime) -> Result<(), rustls::Error> {
     check_kind(leaf)?;
-    if trust.is_expired(i64::try_from(now.as_secs()).unwrap_or(i64::MAX)) {
+    if trust.is_expired(seconds(now)) {
         return Err(refuse(Refusal::TrustExpired, format!("trust bundle {} has expired", trust.version())));
     }
-    check_revoked(leaf, trust)
+    check_revoked(leaf, trust)?;
+    match trust.judge_issuer(leaf, seconds(now)) {
+        // Of an unknown one the chain says so, after what else is wrong with the leaf.
+        Ok(IssuerStanding::Good | IssuerStanding::Unknown) => Ok(()),
+        Ok(IssuerStanding::Retired) => Err(retired()),
+        Ok(IssuerStanding::Revoked) => Err(issuer_revoked()),
+        Ok(IssuerStanding::Expired) => Err(refuse(Refusal::Expired, "the time of its issuer is over".into())),
+        Err(_) => Err(CertificateError::BadEncoding.into()),
+    }
+}
+
+fn retired() -> rustls::Error {
+    refuse(Refusal::RetiredIssuer, "its issuer has been retired: renew".into())
+}
+
+fn issuer_revoked() -> rustls::Error {
+    refuse(Refusal::Revoked, "the trust bundle shuts its issuer's key out".into())
+}
+
+fn seconds(now: UnixTime) -> i64 {
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn check_revoked(leaf: &CertificateDer<'_>, trust: &Trust) -> Result<(), rustls::Error> {
     let key = x509::public_key(leaf).map_err(|_| rustls::Error::from(CertificateError::BadEncoding))?;
-    if trust.bundle().revoked.contains(&key_fingerprint(&key)) {
+    if trust.is_revoked(&key_fingerprint(&key)) {
         return Err(refuse(Refusal::Revoked, "the trust bundle shuts this key out".into()));
     }
     Ok(())
-}
-
-/// Tells an issuer of the past from one that was never ours.
-fn name_retired(error: rustls::Error, leaf: &CertificateDer<'_>, trust: &Trust) -> rustls::Error {
-    let unknown = matches!(error, rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer));
-    let retired = |issuer| trust.bundle().retired.contains(&issuer);
-    if unknown && x509::issuer_hash(leaf).is_ok_and(retired) {
-        return refuse(Refusal::RetiredIssuer, "its issuer has been retired: renew".into());
-    }
-    error
 }
 
 fn check_name(leaf: &CertificateDer<'_>, ours: &TrustDomain, role: Role) -> Result<SpiffeId, rustls::Error> {

@@ -11,7 +11,7 @@ use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
 
 use super::{NOW, at};
 use crate::https::{HttpsNegotiated, HttpsServer, https_client, negotiated};
-use crate::issue::{HttpsRoot, INIT_LEAF_LIFETIME};
+use crate::issue::{HTTPS_LEAF_LIFETIME, HttpsRoot};
 use crate::refusal::{Refusal, tls_refusal_reason};
 
 struct Site {
@@ -22,7 +22,7 @@ struct Site {
 fn site() -> Site {
     let root = HttpsRoot::create(NOW).expect("a root");
     let names = ["aggregator.example", "localhost", "127.0.0.1", "::1"];
-    let credential = root.issue(&names, NOW, INIT_LEAF_LIFETIME).expect("a leaf");
+    let credential = root.issue(&names, NOW, HTTPS_LEAF_LIFETIME).expect("a leaf");
     Site { root, server: HttpsServer::new(&credential, at(NOW)).expect("a server") }
 }
 

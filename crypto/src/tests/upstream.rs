@@ -3,7 +3,7 @@
 use rustls::crypto::aws_lc_rs::{ALL_KX_GROUPS, default_provider};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 
-use crate::policy::fleet_provider;
+use crate::policy::{KeyExchange, provider};
 
 fn groups(list: &[&dyn SupportedKxGroup]) -> Vec<String> {
     let mut names: Vec<String> = list.iter().map(|group| format!("{:?}", group.name())).collect();
@@ -37,18 +37,21 @@ fn rustls_offers_more_suites_and_schemes_by_default_than_we_do() {
 
 #[test]
 fn the_fleet_link_has_one_of_each() {
-    let provider = fleet_provider();
-    assert_eq!(groups(&provider.kx_groups), ["MLKEM1024"]);
-    assert_eq!(suites(&provider), ["TLS13_AES_256_GCM_SHA384"]);
-    let schemes = provider.signature_verification_algorithms.supported_schemes();
-    assert_eq!(schemes, [rustls::SignatureScheme::ML_DSA_87]);
-    assert_eq!(provider.signature_verification_algorithms.all.len(), 1);
+    for (key_exchange, group) in [(KeyExchange::Pure, "MLKEM1024"), (KeyExchange::Hybrid, "Unknown(4589)")] {
+        let provider = provider(key_exchange);
+        assert_eq!(groups(&provider.kx_groups), [group]);
+        assert_eq!(suites(&provider), ["TLS13_AES_256_GCM_SHA384"]);
+        let schemes = provider.signature_verification_algorithms.supported_schemes();
+        assert_eq!(schemes, [rustls::SignatureScheme::ML_DSA_87]);
+        assert_eq!(provider.signature_verification_algorithms.all.len(), 1);
+    }
 }
 
+#[cfg(not(feature = "oqs"))]
 #[test]
 fn the_provider_version_is_the_one_in_the_lock_file() {
     let lock = include_str!("../../../Cargo.lock");
-    let (name, version) = crate::PROVIDER_VERSION.split_once(' ').expect("name and version");
+    let (name, version) = crate::aws_lc::VERSION.split_once(' ').expect("name and version");
     let entry = format!("name = \"{name}\"\nversion = \"{version}\"\n");
-    assert!(lock.contains(&entry), "Cargo.lock has another version than {:?}", crate::PROVIDER_VERSION);
+    assert!(lock.contains(&entry), "Cargo.lock has another version than {:?}", crate::aws_lc::VERSION);
 }
