@@ -4,8 +4,10 @@
 //! extensions in a request are looked at by nobody. Checked by hand, because rcgen 0.14 reads no ML-DSA requests.
 
 use crate::key::{self, KeyError, PUBLIC_KEY_LEN, SigningKey};
+use crate::x509::{self, CertificateError};
 use dsmil_authority::Fingerprint;
 use rcgen::{CertificateParams, PKCS_ML_DSA_87, PublicKeyData, SignatureAlgorithm};
+use rustls::pki_types::CertificateDer;
 use x509_parser::oid_registry::asn1_rs::{Oid, oid};
 use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
@@ -51,6 +53,13 @@ impl CheckedCsr {
             return Err(CsrError::Signature);
         }
         Ok(Self { public_key: public_key.to_vec() })
+    }
+
+    /// The key of a certificate (DER) that has been verified: its holder has shown to whoever signed it that he holds it.
+    ///
+    /// For a root that vouches for the issuers of another.
+    pub fn of_certificate(certificate: &[u8]) -> Result<Self, CertificateError> {
+        Ok(Self { public_key: x509::public_key(&CertificateDer::from(certificate))? })
     }
 
     /// The fingerprint of its key.

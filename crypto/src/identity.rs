@@ -9,7 +9,7 @@ pub use crate::files::FileError;
 use crate::key::{KeyError, SigningKey, key_fingerprint};
 use crate::spiffe::SpiffeId;
 use crate::x509;
-pub use crate::x509::{CertificateError, Validity};
+pub use crate::x509::{CertificateError, Facts, Validity, is_signed_by};
 use dsmil_authority::Fingerprint;
 
 /// A certificate chain, leaf first, and the private key of the leaf.

@@ -1,6 +1,6 @@
 //! What we read from a certificate: its name, its validity, its kind of key.
 
-use crate::key::{self, PUBLIC_KEY_LEN, sha384};
+use crate::key::{self, PUBLIC_KEY_LEN, key_fingerprint, sha384, verify};
 use dsmil_authority::Fingerprint;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::public_key_to_spki;
@@ -16,6 +16,45 @@ pub struct Validity {
     pub not_before: i64,
     /// The last second.
     pub not_after: i64,
+}
+
+/// What a certificate says of itself. Nothing of it is to be believed before somebody has vouched for the certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Its common name, for people; empty where there is none.
+    pub name: String,
+    /// The fingerprint of its key.
+    pub key: Fingerprint,
+    /// SHA-384 of its subject, as bundles name retired issuers.
+    pub subject: Fingerprint,
+    /// When it is valid.
+    pub validity: Validity,
+}
+
+impl Facts {
+    /// Reads a certificate (DER) with an ML-DSA-87 key.
+    pub fn read(der: &[u8]) -> Result<Self, CertificateError> {
+        let (_, parsed) = X509Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
+        let name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+        let certificate = CertificateDer::from(der);
+        Ok(Self {
+            name: name.unwrap_or_default().to_owned(),
+            key: key_fingerprint(&public_key(&certificate)?),
+            subject: sha384(parsed.subject().as_raw()),
+            validity: validity(&certificate)?,
+        })
+    }
+}
+
+/// Whether the holder of `signer`'s key has signed `certificate` (both DER), in the signer's name.
+pub fn is_signed_by(certificate: &[u8], signer: &[u8]) -> bool {
+    let (Ok((_, parsed)), Ok(key)) =
+        (X509Certificate::from_der(certificate), public_key(&CertificateDer::from(signer)))
+    else {
+        return false;
+    };
+    let names_it = matches!((issuer_hash(certificate), subject_hash(signer)), (Ok(named), Ok(name)) if named == name);
+    names_it && verify(&key, parsed.tbs_certificate.as_ref(), &parsed.signature_value.data)
 }
 
 /// Why a certificate is not one of ours.
