@@ -149,7 +149,10 @@ fn a_root_whose_time_is_over_signs_no_more_bundles() {
     let held = super::trust(&both, &[&fleet.root, &second]);
     both.version = 3;
     assert_eq!(verdict(held.accept(&sign(&both, &[&second]).expect("signed"), end + 1)), Ok(3));
-    assert_eq!(verdict(held.accept(&sign(&both, &[&fleet.root]).expect("signed"), end + 1)), Err("bundle_root_expired"));
+    assert_eq!(
+        verdict(held.accept(&sign(&both, &[&fleet.root]).expect("signed"), end + 1)),
+        Err("bundle_root_expired")
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use rustls::crypto::aws_lc_rs::kx_group::SECP384R1;
 
 use super::peers::{connected, handshake_in_memory, refused_by_server};
 use super::{fleet, server};
@@ -52,6 +53,18 @@ fn the_group_says_of_itself_what_it_is() {
     let started = group.start().expect("started");
     assert_eq!((started.group(), started.pub_key().len()), (HYBRID_NAME, SHARE_LEN));
     assert_eq!(started.pub_key()[0], 4, "the point comes first, uncompressed");
+}
+
+/// draft-ietf-tls-ecdhe-mlkem, section 4: at a peer that puts the two together by itself.
+#[test]
+fn shares_and_secrets_are_those_of_the_curve_first_and_then_those_of_ml_kem() {
+    let (classical, post_quantum) = (SECP384R1.start().expect("started"), ML_KEM_1024.start().expect("started"));
+    let share = [classical.pub_key(), post_quantum.pub_key()].concat();
+    let server = SECP384R1_ML_KEM_1024.start_and_complete(&share).expect("two sound shares");
+    let (point, ciphertext) = server.pub_key.split_at(97);
+    let classical = classical.complete(point).expect("a point");
+    let post_quantum = post_quantum.complete(ciphertext).expect("a ciphertext");
+    assert_eq!(server.secret.secret_bytes(), [classical.secret_bytes(), post_quantum.secret_bytes()].concat());
 }
 
 #[test]

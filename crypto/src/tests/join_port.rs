@@ -4,7 +4,9 @@ use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, 
 use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
-use super::peers::{NAME, connected, dns, impostor, meet, ml_dsa_87, refused_by_server, refused_server, uri};
+use super::peers::{
+    NAME, connected, dns, impostor, impostor_with, meet, ml_dsa_87, refused_by_server, refused_server, uri,
+};
 use super::{Certified, DAY, Fleet, NOW, at, bundle, fleet, link, server, trust};
 use crate::identity::Identity;
 use crate::issue::FleetRoot;
@@ -92,7 +94,11 @@ async fn a_host_refuses_whoever_is_no_aggregator() {
         (vec![uri("spiffe://fleet.example/agent/h2"), dns(NAME)], true, Refusal::WrongRole),
         (vec![uri("spiffe://fleet.example/agent/h2"), dns(NAME)], false, Refusal::WrongPurpose),
         (vec![uri("spiffe://other.example/aggregator/main"), dns(NAME)], true, Refusal::WrongTrustDomain),
-        (vec![uri("spiffe://fleet.example/aggregator/main"), dns("aggregator.other.example")], true, Refusal::WrongName),
+        (
+            vec![uri("spiffe://fleet.example/aggregator/main"), dns("aggregator.other.example")],
+            true,
+            Refusal::WrongName,
+        ),
     ];
     for (names, serves, why) in cases {
         for trust in [pinned_root(&fleet.root), JoinTrust::Held(fleet.trust.clone())] {
@@ -114,10 +120,9 @@ async fn a_host_refuses_whoever_is_no_aggregator() {
 async fn an_agent_cannot_serve_others_with_its_own_leaf() {
     let fleet = fleet();
     let credential = fleet.agent.credential();
-    let key = rcgen::KeyPair::try_from(&credential.key).expect("its key");
     let chain = [credential.leaf().to_vec()].into_iter().chain(fleet.path().map(<[u8]>::to_vec));
-    let server = impostor(chain.map(CertificateDer::from).collect(), &key, JOIN_ALPN);
-    assert_eq!(refused_server(server, ask(pinned_root(&fleet.root))).await, Refusal::WrongName);
+    let server = impostor_with(chain.map(CertificateDer::from).collect(), &credential.key, JOIN_ALPN);
+    assert_eq!(refused_server(server, ask(pinned_root(&fleet.root))).await, Refusal::WrongPurpose);
 }
 
 #[tokio::test]
@@ -246,8 +251,10 @@ async fn a_host_follows_from_root_to_root() {
     let (r1, r2) = (&fleet.root, &FleetRoot::create(fleet.root.trust_domain(), NOW).expect("the next root"));
     let i2 = Certified::by(&[r1, r2], NOW);
     let both = sign(&bundle(2, &[r1, r2], &[&fleet.issuer, &i2]), &[r1, r2]).expect("signed");
-    let i2_of_r2_only = bundle(3, &[r2], &[&i2]);
-    let after = sign(&i2_of_r2_only, &[r2]).expect("signed");
+    let mut after = bundle(3, &[r2], &[&i2]);
+    // The first root's certificate goes with it.
+    after.issuers[0].certificates.remove(0);
+    let after = sign(&after, &[r2]).expect("signed");
     let aggregator = i2.aggregator("two", NOW);
     let (v1, v2, v3) = (&fleet.trust, Trust::own(&both).expect("ours"), Trust::own(&after).expect("ours"));
 

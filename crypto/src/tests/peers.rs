@@ -51,7 +51,10 @@ pub(super) async fn meet(server: quinn::ServerConfig, client: quinn::ClientConfi
 }
 
 /// Both ends are through.
-pub(super) async fn connected(server: quinn::ServerConfig, client: quinn::ClientConfig) -> (Connection, Connection, Met) {
+pub(super) async fn connected(
+    server: quinn::ServerConfig,
+    client: quinn::ClientConfig,
+) -> (Connection, Connection, Met) {
     let met = meet(server, client).await;
     let server = met.server.clone().expect("accepted");
     (server, met.client.clone().expect("connected"), met)
@@ -152,7 +155,15 @@ impl Fleet {
 
 /// A server that shows whatever it is given.
 pub(super) fn impostor(chain: Vec<CertificateDer<'static>>, key: &KeyPair, alpn: &[u8]) -> quinn::ServerConfig {
-    server_showing(CertifiedKey::new(chain, sign::any_supported_type(&pkcs8(key)).expect("a key")), alpn)
+    impostor_with(chain, &pkcs8(key), alpn)
+}
+
+pub(super) fn impostor_with(
+    chain: Vec<CertificateDer<'static>>,
+    key: &PrivateKeyDer<'static>,
+    alpn: &[u8],
+) -> quinn::ServerConfig {
+    server_showing(CertifiedKey::new(chain, sign::any_supported_type(key).expect("a key")), alpn)
 }
 
 /// One that signs with its key whatever the client accepts.

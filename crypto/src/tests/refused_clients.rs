@@ -12,9 +12,7 @@ use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group, sign};
 use rustls::sign::CertifiedKey;
 use time::OffsetDateTime;
 
-use super::peers::{
-    Gullible, connected, dns, fleet_crypto, ml_dsa_87, pkcs8, refused_by_server, refused_client, uri,
-};
+use super::peers::{Gullible, connected, dns, fleet_crypto, ml_dsa_87, pkcs8, refused_by_server, refused_client, uri};
 use super::{BUNDLE_EXPIRES, DAY, NOW, at, fleet, link, server};
 use crate::identity::Credential;
 use crate::issue::ISSUER_LIFETIME;
@@ -176,7 +174,10 @@ async fn a_client_is_refused_after_its_leaf_has_expired_and_before_it_is_valid()
     late.time = at(fleet.agent.validity().not_after);
     connected(server(&late), fleet.client()).await;
 
-    let future = fleet.client_with_forged(|params| params.not_before += Duration::from_secs(3 * 24 * 3600));
+    let future = fleet.client_with_forged(|params| {
+        params.not_before += Duration::from_secs(3 * 24 * 3600);
+        params.not_after += Duration::from_secs(3 * 24 * 3600);
+    });
     assert_eq!(refused_client(&fleet, future).await, Refusal::NotYetValid);
 }
 
@@ -207,7 +208,10 @@ async fn a_client_of_a_retired_issuer_is_told_so() {
     // Of an issuer that a bundle lists and retires at once, it is retired.
     let fingerprint = crate::trust::retired_name(&fleet.issuer.listed.certificates[0]).expect("a subject");
     let both = fleet.next_bundle(|bundle| bundle.retired = vec![fingerprint]);
-    assert_eq!(refused_by_server(server(&link(&fleet.aggregator, &both)), fleet.client()).await, Refusal::RetiredIssuer);
+    assert_eq!(
+        refused_by_server(server(&link(&fleet.aggregator, &both)), fleet.client()).await,
+        Refusal::RetiredIssuer
+    );
 }
 
 #[tokio::test]

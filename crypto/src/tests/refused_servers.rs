@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ML_DSA_44, PKCS_ML_DSA_65};
 
-use super::peers::{NAME, connected, dns, impostor, ml_dsa_87, refused_by_server, refused_server, stubborn_server, uri};
+use super::peers::{
+    NAME, connected, dns, impostor, ml_dsa_87, refused_by_server, refused_server, stubborn_server, uri,
+};
 use super::{BUNDLE_EXPIRES, DAY, NOW, at, fleet, link};
 use crate::policy::FLEET_ALPN;
 use crate::refusal::Refusal;

@@ -12,7 +12,11 @@ use crate::refusal::Refusal;
 use crate::transport::{EndpointKeys, endpoint};
 
 /// How a server that stands for the link at its present state meets the client.
-fn again(link: &Link, sessions: &SessionCache, client: &Arc<rustls::ClientConfig>) -> (HandshakeKind, ServerConnection) {
+fn again(
+    link: &Link,
+    sessions: &SessionCache,
+    client: &Arc<rustls::ClientConfig>,
+) -> (HandshakeKind, ServerConnection) {
     let server = Arc::new(link.server_tls(sessions).expect("a server"));
     let (server, _client) = handshake_in_memory(server, client.clone());
     (server.handshake_kind().expect("done"), server)
