@@ -16,6 +16,9 @@ pub const MAX_CSR_LEN: usize = 16 << 10;
 /// id-ml-dsa-87 (RFC 9881, section 2).
 const ML_DSA_87: Oid<'static> = oid!(2.16.840.1.101.3.4.3.19);
 
+/// The same as AlgorithmIdentifier, DER.
+const ALGORITHM: &[u8] = &[0x30, 11, 0x06, 9, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, 0x13];
+
 /// Makes a request for a key. It names nobody: see above.
 pub fn request(key: &SigningKey) -> Result<Vec<u8>, CsrError> {
     let mut params = CertificateParams::default();
@@ -52,6 +55,9 @@ impl CheckedCsr {
         if public_key.len() != PUBLIC_KEY_LEN || !key::verify(public_key, info.raw, signature) {
             return Err(CsrError::Signature);
         }
+        if der != encode(info.raw, signature) {
+            return Err(CsrError::Malformed);
+        }
         Ok(Self { public_key: public_key.to_vec() })
     }
 
@@ -76,6 +82,17 @@ impl PublicKeyData for CheckedCsr {
     fn algorithm(&self) -> &'static SignatureAlgorithm {
         &PKCS_ML_DSA_87
     }
+}
+
+/// The one way to write a request down (DER): what its signature covers, and what stands around that. The parser takes
+/// others too, and then one request would have several hashes.
+fn encode(signed: &[u8], signature: &[u8]) -> Vec<u8> {
+    let length = |len: usize| u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes();
+    // A BIT STRING begins with how many bits of its last byte are not used.
+    let [high, low] = length(signature.len() + 1);
+    let body = [signed, ALGORITHM, &[0x03, 0x82, high, low, 0], signature].concat();
+    let [high, low] = length(body.len());
+    [&[0x30, 0x82, high, low], &body[..]].concat()
 }
 
 /// Why a request was refused.
