@@ -2,13 +2,19 @@
 
 mod check;
 mod explain;
+mod inspect;
 
 pub use check::{Finding, Severity};
 pub use explain::ConfigError;
+pub use inspect::{CredentialFacts, IdentityFacts, TrustFacts};
 
+use crate::credentials::CredentialFiles;
 use crate::root::{HOST_PROC, HOST_SYS};
+use crate::settings::{self, COMPARTMENTS};
+use dsmil_crypto::policy::KeyExchange;
 use dsmil_protocol::batch::MAX_TICKS;
 use dsmil_protocol::ids::{DeviceId, HostName, TenantId};
+use dsmil_protocol::join::{HostSettings, LinkPolicy, MAX_ADDRESSES};
 use dsmil_protocol::message::MAX_DEVICES;
 use dsmil_protocol::tlv::{Classification, Compartments};
 use dsmil_runtime::log::Level;
@@ -23,8 +29,6 @@ pub const DEFAULT_SOCKET: &str = "/run/dsmil/agent.sock";
 pub const DEFAULT_SPOOL: &str = "/mnt/dsmil-ram/agent/spool.sqlite";
 /// A configuration is some kilobytes; a larger file is not one.
 const MAX_FILE_LEN: u64 = 64 << 10;
-/// Aggregators in one list; a fleet of 1,000,000 hosts has fewer.
-const MAX_AGGREGATORS: usize = 16;
 /// Devices of the fleet, 0 to 103.
 const DEVICE_COUNT: u16 = 104;
 /// The spool's capacity in MiB: below, a large host's row does not fit; above, it is not a buffer any more.
@@ -47,6 +51,14 @@ pub struct AgentConfig {
     pub classification: Classification,
     /// Where the aggregators are, `"host:port"` each, tried in this order. No default.
     pub aggregators: Vec<String>,
+    /// Their join ports, `"host:port"` each, where the agent renews its certificate. Default: none, and then the agent is
+    /// locked out when its certificate ends.
+    #[serde(default)]
+    pub join: Vec<String>,
+    /// The key exchange of the fleet link, as the fleet has it: `"pure"` (post-quantum alone) or `"hybrid"` (with a
+    /// classical one beside it). There is no other. Default: `"pure"`.
+    #[serde(default, deserialize_with = "link")]
+    pub link: LinkPolicy,
     /// Who the agent is, and whom it trusts.
     #[serde(default)]
     pub identity: IdentityConfig,
@@ -67,21 +79,19 @@ pub struct AgentConfig {
     pub log: Level,
 }
 
-/// `[identity]`: files in PEM.
+/// `[identity]`: files that `dsmil-agent join` makes and the agent rewrites: it has to be able to write their folder.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IdentityConfig {
-    /// The agent's certificate. Default: `agent.pem` beside this file.
-    pub certificate: PathBuf,
-    /// Its key, mode 0600. Default: `agent.key` beside this file.
-    pub key: PathBuf,
-    /// The root that aggregators are trusted by. Default: `trust.pem` beside this file.
+    /// The agent's certificate and key, PEM, mode 0600. Default: `agent.pem` beside this file.
+    pub file: PathBuf,
+    /// The trust bundle: whom the agent trusts. Default: `trust.bundle` beside this file.
     pub trust: PathBuf,
 }
 
 impl Default for IdentityConfig {
     fn default() -> Self {
-        Self { certificate: "agent.pem".into(), key: "agent.key".into(), trust: "trust.pem".into() }
+        Self { file: "agent.pem".into(), trust: "trust.bundle".into() }
     }
 }
 
@@ -140,9 +150,7 @@ impl AgentConfig {
     /// Relative paths are taken from the folder of the configuration, so that it can be copied as a whole.
     fn resolve(&mut self, folder: &Path) {
         let identity = &mut self.identity;
-        for path in
-            [&mut identity.certificate, &mut identity.key, &mut identity.trust, &mut self.spool.path, &mut self.socket]
-        {
+        for path in [&mut identity.file, &mut identity.trust, &mut self.spool.path, &mut self.socket] {
             *path = folder.join(&*path);
         }
     }
@@ -151,11 +159,16 @@ impl AgentConfig {
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(|error| explain::explain(&error, text, path))?;
         let wrong = |key: &'static str, what: String| Err(explain::wrong(text, path, key, what));
-        if config.aggregators.is_empty() || config.aggregators.len() > MAX_AGGREGATORS {
-            return wrong("aggregators", format!("names 1 to {MAX_AGGREGATORS} aggregators, \"host:port\" each"));
+        if config.aggregators.is_empty() {
+            return wrong("aggregators", format!("names 1 to {MAX_ADDRESSES} aggregators, \"host:port\" each"));
         }
-        if let Some(bad) = config.aggregators.iter().find(|address| !is_host_port(address)) {
-            return wrong("aggregators", format!("{bad:?} is not \"host:port\", as in \"aggregator.example:7443\""));
+        for (key, list, port) in [("aggregators", &config.aggregators, 8100), ("join", &config.join, 8101)] {
+            if list.len() > MAX_ADDRESSES {
+                return wrong(key, format!("names at most {MAX_ADDRESSES} addresses, \"host:port\" each"));
+            }
+            if let Some(bad) = list.iter().find(|address| !is_host_port(address)) {
+                return wrong(key, format!("{bad:?} is not \"host:port\", as in \"aggregator.example:{port}\""));
+            }
         }
         if !CAPACITY_MIB.contains(&config.spool.capacity_mib) {
             let (least, most) = (CAPACITY_MIB.start(), CAPACITY_MIB.end());
@@ -165,6 +178,30 @@ impl AgentConfig {
             return wrong("batch_ticks", format!("is 1 to {MAX_TICKS}; 10 is usual, 60 saves bytes on a metered link"));
         }
         Ok(config)
+    }
+
+    /// Where identity and trust are kept.
+    pub fn credential_files(&self) -> CredentialFiles {
+        CredentialFiles { identity: self.identity.file.clone(), trust: self.identity.trust.clone() }
+    }
+
+    /// What the fleet link does.
+    pub fn key_exchange(&self) -> KeyExchange {
+        settings::key_exchange(self.link)
+    }
+
+    /// What is said here that the centre says too.
+    pub fn host_settings(&self) -> HostSettings {
+        HostSettings {
+            tenant: self.tenant.clone(),
+            host: self.host.clone(),
+            classification: self.classification,
+            compartments: self.compartments,
+            devices: self.devices.clone(),
+            aggregators: self.aggregators.clone(),
+            join_addresses: self.join.clone(),
+            key_exchange: self.link,
+        }
     }
 
     /// The spool's part, as the spool takes it.
@@ -205,18 +242,19 @@ fn default_socket() -> PathBuf {
 fn compartments<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Compartments, D::Error> {
     let mut mask = 0;
     for name in Vec::<String>::deserialize(deserializer)? {
-        mask |= match name.as_str() {
-            "SOC" => Compartments::SOC.0,
-            "DEV" => Compartments::DEV.0,
-            "LAB" => Compartments::LAB.0,
-            "CRYPTO" => Compartments::CRYPTO.0,
-            _ => {
-                let text = format!("compartment {name:?} is none of SOC, DEV, LAB, CRYPTO (KINETIC is refused always)");
-                return Err(serde::de::Error::custom(text));
-            }
+        let Some((_, one)) = COMPARTMENTS.into_iter().find(|(known, _)| *known == name) else {
+            let text = format!("compartment {name:?} is none of SOC, DEV, LAB, CRYPTO (KINETIC is refused always)");
+            return Err(serde::de::Error::custom(text));
         };
+        mask |= one.0;
     }
     Ok(Compartments(mask))
+}
+
+fn link<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<LinkPolicy, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let known = [LinkPolicy::Pure, LinkPolicy::Hybrid].into_iter().find(|policy| settings::link_name(*policy) == name);
+    known.ok_or_else(|| serde::de::Error::custom(format!("{name:?} is neither \"pure\" nor \"hybrid\"")))
 }
 
 fn devices<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<DeviceId>, D::Error> {

@@ -1,12 +1,17 @@
 //! The host agent: sensors, sampler, spool, uplink, local socket.
 
 pub mod config;
+pub mod credentials;
+mod dial;
+pub mod join;
+pub mod join_port;
 pub mod local;
 pub mod report;
 pub mod root;
 pub mod run;
 pub mod sampler;
 pub mod sensors;
+pub mod settings;
 pub mod spool;
 pub mod status;
 pub mod uplink;

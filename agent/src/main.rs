@@ -1,8 +1,12 @@
 //! The agent's command line: parse, build, wait, drain.
 
+mod cli;
+
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use dsmil_agent::config::{AgentConfig, DEFAULT_PATH, Severity};
+use cli::{check, join};
+use dsmil_agent::config::{AgentConfig, DEFAULT_PATH};
+use dsmil_agent::credentials::Credentials;
 use dsmil_agent::local::{self, LocalSocket};
 use dsmil_agent::report::Reporter;
 use dsmil_agent::root::Root;
@@ -10,8 +14,6 @@ use dsmil_agent::run::{self, Parts};
 use dsmil_agent::sampler::HostSource;
 use dsmil_agent::sensors;
 use dsmil_agent::uplink::UplinkConfig;
-use dsmil_crypto::PROVIDER_VERSION;
-use dsmil_crypto::identity::{Identity, Trust};
 use dsmil_protocol::session::Speaker;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::log;
@@ -46,6 +48,10 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Join a fleet with a token, and write identity, trust and configuration.
+    ///
+    /// Run it as root or as the agent's user. Cut short, it can be run again with the same token within ten minutes.
+    Join(join::JoinArgs),
 }
 
 #[derive(Args)]
@@ -58,7 +64,8 @@ struct ConfigArgs {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Run(args) => run_verb(&args),
-        Verb::Check { config, json } => check_verb(&config, json),
+        Verb::Check { config, json } => check::run(&config.config, json),
+        Verb::Join(args) => join::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("dsmil-agent: {error:#}");
@@ -79,9 +86,8 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
     let supervisor = Supervisor::new(clock.clone());
     let root = Root::at(&config.root.proc, &config.root.sys, &config.root.rootfs)?;
     let boot = root.boot_id().context("the boot id cannot be read")?;
-    let identity = Identity::load(&config.identity.certificate, &config.identity.key)?;
-    let trust = Trust::load(&config.identity.trust)?;
-    let reporter = Reporter::new(&config, boot, &identity, clock.clone());
+    let credentials = Credentials::load(config.credential_files(), config.key_exchange(), clock.clone())?;
+    let reporter = Reporter::new(&config, boot, credentials.clone(), clock.clone());
     let socket = LocalSocket::bind(&config.socket)?;
     let source = HostSource::new(clock.clone(), &supervisor, Arc::new(root), sensors::all());
     let reports = source.reports();
@@ -99,8 +105,8 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
             },
             aggregators: config.aggregators.clone(),
         },
-        identity,
-        trust,
+        credentials,
+        join: config.join.clone(),
         clock: clock.clone(),
         supervisor: supervisor.clone(),
     })?;
@@ -109,26 +115,4 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
     supervisor.spawn("local", OnFailure::Note, local::serve(socket, clock, supervisor.clone(), answer));
     supervisor.until_stop().await.context("signals cannot be received")?;
     Ok(supervisor.drain(DRAIN_WITHIN).await.exit_code())
-}
-
-fn check_verb(args: &ConfigArgs, json: bool) -> anyhow::Result<ExitCode> {
-    let config = AgentConfig::load(&args.config)?;
-    let findings = config.check();
-    if json {
-        println!("{}", serde_json::to_string(&findings)?);
-    } else {
-        println!("{} reads; cryptography by {PROVIDER_VERSION}", args.config.display());
-        for finding in &findings {
-            let mark = match finding.severity {
-                Severity::Warning => "warning",
-                Severity::Error => "error  ",
-            };
-            println!("{mark}  {:<22} {}\n{:32}{}", finding.key, finding.what, "", finding.remedy);
-        }
-        if findings.is_empty() {
-            println!("nothing to mend");
-        }
-    }
-    let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

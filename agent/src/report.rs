@@ -1,12 +1,12 @@
 //! The agent's answers to its local socket, put together from its parts.
 
 use crate::config::AgentConfig;
+use crate::credentials::Credentials;
 use crate::local::{Reply, Trouble, TroubleCode, Verb};
 use crate::run::Running;
 use crate::sampler::{SensorReport, Verdict};
 use crate::spool::{Spool, SpoolError};
-use crate::status::{ClockStatus, GapSummary, GapsReport, IdentityStatus, SensorStatus, Status};
-use dsmil_crypto::identity::Identity;
+use crate::status::{ClockStatus, GapSummary, GapsReport, IdentityStatus, SensorStatus, Status, TrustStatus};
 use dsmil_protocol::clock::BootEpoch;
 use dsmil_protocol::ids::{BootId, HostName, TenantId};
 use dsmil_runtime::clock::Clock;
@@ -21,22 +21,16 @@ pub struct Reporter {
     host: HostName,
     tenant: TenantId,
     boot: BootId,
-    identity: IdentityStatus,
+    credentials: Credentials,
     clock: Clock,
     started: Duration,
 }
 
 impl Reporter {
     /// Answers from now on.
-    pub fn new(config: &AgentConfig, boot: BootId, identity: &Identity, clock: Clock) -> Self {
-        let validity = identity.validity();
-        let identity = IdentityStatus {
-            spiffe_id: identity.id().to_string(),
-            not_before_s: validity.not_before,
-            not_after_s: validity.not_after,
-        };
+    pub fn new(config: &AgentConfig, boot: BootId, credentials: Credentials, clock: Clock) -> Self {
         let started = clock.mono();
-        Self { host: config.host.clone(), tenant: config.tenant.clone(), boot, identity, clock, started }
+        Self { host: config.host.clone(), tenant: config.tenant.clone(), boot, credentials, clock, started }
     }
 
     /// The answer to `verb`.
@@ -53,6 +47,7 @@ impl Reporter {
     }
 
     fn status(&self, running: &Running, spool: &mut Spool, sensors: &[SensorReport]) -> Result<Status, SpoolError> {
+        let (held, renewal) = (self.credentials.current(), self.credentials.renewal());
         Ok(Status {
             host: self.host.clone(),
             tenant: self.tenant.clone(),
@@ -64,7 +59,8 @@ impl Reporter {
             spool: spool.status(),
             gaps: GapSummary::of(&spool.gaps(MAX_GAPS_SHOWN)?),
             sensors: sensors.iter().map(sensor).collect(),
-            identity: Some(self.identity.clone()),
+            identity: IdentityStatus::of(&held, &renewal),
+            trust: TrustStatus::of(&held, renewal.bundle_refused.clone()),
             clock: self.clocks(running),
         })
     }

@@ -1,12 +1,14 @@
 //! One host's parts joined: a source of rows, the spool, the uplink. The agent runs one, the fleet simulator many.
 
+use crate::credentials::{Credentials, Keeper};
 use crate::sampler::{self, Row, Source};
+use crate::settings::link_policy;
 use crate::spool::{OpenReport, Spool, SpoolConfig, SpoolError};
 use crate::status::LinkBoard;
 use crate::uplink::{Progress, Shared, SharedSpool, Uplink, UplinkConfig};
-use dsmil_crypto::identity::{Identity, Trust};
 use dsmil_crypto::policy::PolicyError;
 use dsmil_protocol::ids::TickRange;
+use dsmil_protocol::join::HostSettings;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
 use std::convert::Infallible;
@@ -21,10 +23,10 @@ pub struct Parts<S> {
     pub spool: SpoolConfig,
     /// Where they go.
     pub uplink: UplinkConfig,
-    /// Who it is.
-    pub identity: Identity,
-    /// Whom it trusts.
-    pub trust: Trust,
+    /// Who it is, and whom it trusts.
+    pub credentials: Credentials,
+    /// Join ports where it renews, `host:port`; without one it cannot.
+    pub join: Vec<String>,
     /// The time.
     pub clock: Clock,
     /// Who runs the tasks. When it stops, what waits is sent, within seconds.
@@ -55,7 +57,7 @@ pub enum StartError {
 
 /// Starts sampling and sending. Needs a tokio runtime.
 pub fn start<S: Source + 'static>(parts: Parts<S>) -> Result<Running, StartError> {
-    let Parts { source, spool, uplink, identity, trust, clock, supervisor } = parts;
+    let Parts { source, spool, uplink, credentials, join, clock, supervisor } = parts;
     let (spool, opened) = Spool::open(spool, uplink.boot, clock.clone())?;
     if let Some(aside) = &opened.set_aside {
         tracing::error!(damage = %aside.damage, path = ?aside.path, salvaged = aside.salvaged_ticks, lost = aside.lost_ticks,
@@ -70,8 +72,13 @@ pub fn start<S: Source + 'static>(parts: Parts<S>) -> Result<Running, StartError
         spool: spool.clone(),
         progress: watched,
         board: board.clone(),
+        credentials: credentials.clone(),
     };
-    let uplink = Uplink::new(uplink, &identity, &trust, shared)?;
+    let settings = settings(&uplink, join, &credentials);
+    let uplink = Uplink::new(uplink, shared)?;
+    // Before the uplink: what has expired is renewed before anybody is called with it.
+    let keeper = Keeper::new(credentials, settings, &supervisor, clock.clone());
+    supervisor.spawn("keeper", OnFailure::Stop, keeper.run());
     supervisor.spawn("uplink", OnFailure::Stop, uplink.run());
     let stop = supervisor.stop();
     let sampled = spool.clone();
@@ -87,6 +94,20 @@ pub fn start<S: Source + 'static>(parts: Parts<S>) -> Result<Running, StartError
         Ok::<(), Infallible>(())
     });
     Ok(Running { spool, board, opened })
+}
+
+/// What is said here of the host that the centre says too.
+fn settings(uplink: &UplinkConfig, join: Vec<String>, credentials: &Credentials) -> HostSettings {
+    HostSettings {
+        tenant: uplink.speaker.tenant.clone(),
+        host: uplink.host.clone(),
+        classification: uplink.speaker.classification,
+        compartments: uplink.speaker.compartments,
+        devices: uplink.devices.clone(),
+        aggregators: uplink.aggregators.clone(),
+        join_addresses: join,
+        key_exchange: link_policy(credentials.current().link().key_exchange),
+    }
 }
 
 /// Keeps one tick, and looks after the spool's file.

@@ -3,10 +3,13 @@
 //! The same types are written by the agent and read by `dsmilctl`. Names of reasons and codes are words, not numbers:
 //! whoever reads them has no table beside them.
 
+mod identity;
 mod link;
 
+pub use identity::{IdentityStatus, RenewalFailure, RenewalStatus, TrustStatus};
 pub use link::LinkBoard;
 
+use dsmil_crypto::policy;
 use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::{HostName, TenantId, TickRange};
 use dsmil_protocol::message::{GapReason, GapRecord};
@@ -36,8 +39,10 @@ pub struct Status {
     pub gaps: GapSummary,
     /// Every sensor, at the last tick.
     pub sensors: Vec<SensorStatus>,
-    /// Who the agent is on the link; absent if its files cannot be read.
-    pub identity: Option<IdentityStatus>,
+    /// Who the agent is on the link.
+    pub identity: IdentityStatus,
+    /// Whom it trusts.
+    pub trust: TrustStatus,
     /// The host's clocks.
     pub clock: ClockStatus,
 }
@@ -97,6 +102,12 @@ pub struct Negotiated {
     pub scheme: String,
     /// The cipher suite.
     pub suite: String,
+}
+
+impl From<policy::Negotiated> for Negotiated {
+    fn from(agreed: policy::Negotiated) -> Self {
+        Self { group: agreed.group.into(), scheme: agreed.scheme.into(), suite: agreed.suite.into() }
+    }
 }
 
 /// What waits on this host, and what became of what does not.
@@ -279,17 +290,6 @@ pub struct SensorStatus {
     pub metrics: u64,
     /// How long it took, in microseconds; absent while it hangs.
     pub took_us: Option<u64>,
-}
-
-/// Who the agent is on the link.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IdentityStatus {
-    /// Its SPIFFE ID.
-    pub spiffe_id: String,
-    /// The first second of the certificate, since 1970.
-    pub not_before_s: i64,
-    /// The last second of the certificate, since 1970.
-    pub not_after_s: i64,
 }
 
 /// The host's clocks.

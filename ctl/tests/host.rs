@@ -5,7 +5,7 @@ use dsmil_agent::sampler::Row;
 use dsmil_agent::spool::{Spool, SpoolConfig};
 use dsmil_agent::status::{
     ClockStatus, GapEntry, GapSummary, GapsReport, IdentityStatus, LinkState, LinkStatus, Negotiated, RejectedEntry,
-    SensorStatus, SpoolReport, SpoolStatus, SpoolTotals, Status,
+    RenewalFailure, RenewalStatus, SensorStatus, SpoolReport, SpoolStatus, SpoolTotals, Status, TrustStatus,
 };
 use dsmil_protocol::ids::{BootId, HostName, TenantId, Tick};
 use dsmil_protocol::metric::{Kind, Metric, MetricSet, Repr, Scale};
@@ -88,11 +88,19 @@ fn status() -> Status {
         },
         gaps: GapSummary::default(),
         sensors: vec![SensorStatus { name: "stat".into(), ok: true, trouble: None, metrics: 254, took_us: Some(120) }],
-        identity: Some(IdentityStatus {
+        identity: IdentityStatus {
             spiffe_id: "spiffe://fleet.example/agent/h1".into(),
+            key: "0123456789abcdef".into(),
             not_before_s: NOW_MS / 1000 - 86_400,
-            not_after_s: NOW_MS / 1000 + 30 * 86_400,
-        }),
+            not_after_s: NOW_MS / 1000 + 16 * 3_600,
+            renewal: RenewalStatus { next_in_s: Some(7_200), renewed_s_ago: Some(28_800), failed: None },
+        },
+        trust: TrustStatus {
+            trust_domain: "fleet.example".into(),
+            version: 7,
+            expires_s: NOW_MS / 1000 + 90 * 86_400,
+            refused: None,
+        },
         clock: ClockStatus { wall_ms: NOW_MS, ahead_ms: Some(-3), uncertainty_ms: Some(1) },
     }
 }
@@ -112,7 +120,9 @@ link      connected to agg:7443 for 1 min 5 s
 spool     14 ticks wait in 1 batch and 4 not sealed yet; 1.0 MiB of 64.0 MiB used
           ticks so far: taken 12,345, acknowledged 12,331
 gaps      none that the aggregator does not know
-identity  spiffe://fleet.example/agent/h1, valid for 30 d
+identity  spiffe://fleet.example/agent/h1, valid for 16 h
+          key 0123456789abcdef, renewed in 2 h, last 8 h ago
+trust     bundle 7 of fleet.example, valid for 90 d
 clock     3 ms behind the aggregator's, give or take 1 ms
 sensors   1 of 1 fine, 254 metrics; the slowest, stat, took 120 µs
 ";
@@ -138,7 +148,11 @@ fn what_needs_attention_is_named_and_exits_1() {
         status.spool.set_aside = vec!["/x.damaged-1".into()];
         status.sensors[0].ok = false;
         status.sensors[0].trouble = Some("hangs since tick 5".into());
-        status.clock.wall_ms += 29 * 86_400_000;
+        let (s_ago, code) = (60, "renewal_too_old".into());
+        let (what, remedy) = ("the aggregator refuses".into(), "Join it again.".into());
+        status.identity.renewal.failed = Some(RenewalFailure { s_ago, code, what, remedy });
+        status.trust.expires_s -= 80 * 86_400;
+        status.trust.refused = Some("bundle_altered: somebody has altered it".into());
         status.gaps = GapSummary { gaps: 2, ticks: 9, by_reason: vec![("agent_down".into(), 9)] };
         Reply::Status(Box::new(status))
     };
@@ -154,15 +168,41 @@ fn what_needs_attention_is_named_and_exits_1() {
                 "gaps      9 seconds in 2 gaps to be told: agent_down 9",
                 "sensors   0 of 1 fine, 254 metrics; the slowest, stat, took 120 µs",
                 "needs attention",
-                "  - the certificate ends in 1 d: renew it",
+                "          not renewed 1 min ago: renewal_too_old: the aggregator refuses",
+                "          another was refused: bundle_altered: somebody has altered it",
+                "  - the certificate could not be renewed: the aggregator refuses. Join it again.",
+                "  - trust bundle 7 expires in 10 d: have the root sign a new one and publish it (`dsmil-aggregator trust` there)",
                 "  - sensor stat: hangs since tick 5",
             ] {
                 assert!(out.lines().any(|found| found == line), "{line:?} is not in\n{out}");
             }
             assert!(out.contains("tmpfs is full") && out.contains("/x.damaged-1"), "{out}");
-            assert_eq!(json(dir, &["--json", "status"])["attention"].as_array().map(Vec::len), Some(5));
+            assert_eq!(json(dir, &["--json", "status"])["attention"].as_array().map(Vec::len), Some(7));
         },
     );
+}
+
+#[test]
+fn a_certificate_that_nobody_renews_is_named_before_it_ends_and_after() {
+    let ends_in = |seconds: i64| {
+        let mut status = status();
+        status.identity.renewal = RenewalStatus::default();
+        status.identity.not_after_s = NOW_MS / 1000 + seconds;
+        status
+    };
+    let attention = |seconds: i64| {
+        let mut found = Vec::new();
+        with_agent(
+            move |_| Reply::Status(Box::new(ends_in(seconds))),
+            |dir| found = json(dir, &["status", "--json"])["attention"].as_array().cloned().expect("a list"),
+        );
+        found.iter().map(|line| line.as_str().expect("text").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(attention(8 * 86_400), [""; 0]);
+    let soon = attention(86_400);
+    assert!(soon.len() == 1 && soon[0].contains("ends in 1 d and agent.toml names no join port"), "{soon:?}");
+    let late = attention(-86_400);
+    assert!(late.len() == 2 && late[1].contains("has ended"), "{late:?}");
 }
 
 #[test]

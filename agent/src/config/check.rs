@@ -1,8 +1,7 @@
 //! What of a configuration does not fit this host: for `dsmil-agent check` and the start.
 
-use super::AgentConfig;
+use super::{AgentConfig, CredentialFacts};
 use serde::Serialize;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// How bad a finding is.
@@ -37,20 +36,7 @@ impl AgentConfig {
     /// Looks at everything that the configuration names. Nothing found is good.
     pub fn check(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let identity = &self.identity;
-        for (key, path) in [
-            ("identity.certificate", &identity.certificate),
-            ("identity.key", &identity.key),
-            ("identity.trust", &identity.trust),
-        ] {
-            if let Err(error) = std::fs::File::open(path) {
-                let what = format!("{} cannot be read: {error}", path.display());
-                let remedy =
-                    "copy what `dsmil-aggregator init` or its issuer made for this host, readable by the agent";
-                findings.push(Finding { severity: Severity::Error, key, what, remedy: remedy.into() });
-            }
-        }
-        findings.extend(key_is_exposed(&identity.key));
+        self.check_identity(&mut findings);
         self.check_spool(&mut findings);
         if let Some(folder) = self.socket.parent()
             && let Err(what) = is_writable(folder)
@@ -67,6 +53,34 @@ impl AgentConfig {
             }
         }
         findings
+    }
+
+    fn check_identity(&self, findings: &mut Vec<Finding>) {
+        let mut add = |severity, key, what: String, remedy: String| {
+            findings.push(Finding { severity, key, what, remedy });
+        };
+        let CredentialFacts { identity, trust } = self.credentials();
+        if let Err(error) = identity {
+            let remedy = "`dsmil-agent join TOKEN` makes it; a token is made by `dsmil-aggregator token create`".into();
+            add(Severity::Error, "identity.file", error.to_string(), remedy);
+        }
+        if let Err(error) = trust {
+            let remedy = "`dsmil-agent join TOKEN --again` fetches it".into();
+            add(Severity::Error, "identity.trust", error.to_string(), remedy);
+        }
+        for (key, path) in [("identity.file", &self.identity.file), ("identity.trust", &self.identity.trust)] {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            if let Err(what) = is_writable(folder) {
+                let what = format!("{what}: what is renewed cannot be kept");
+                add(Severity::Error, key, what, format!("make {} writable by the agent's user", folder.display()));
+            }
+        }
+        if self.join.is_empty() {
+            let what =
+                "no join port is named: the certificate cannot be renewed, and the agent is locked out when it ends";
+            let remedy = "name the aggregators' join ports, as in `join = [\"aggregator.example:8101\"]`";
+            add(Severity::Warning, "join", what.into(), remedy.into());
+        }
     }
 
     fn check_spool(&self, findings: &mut Vec<Finding>) {
@@ -100,16 +114,6 @@ impl AgentConfig {
             findings.push(Finding { severity: Severity::Warning, key: "spool.capacity_mib", what, remedy });
         }
     }
-}
-
-fn key_is_exposed(key: &Path) -> Option<Finding> {
-    let mode = std::fs::metadata(key).ok()?.mode() & 0o777;
-    (mode & 0o077 != 0).then(|| Finding {
-        severity: Severity::Error,
-        key: "identity.key",
-        what: format!("{} has mode {mode:03o}: others may read it", key.display()),
-        remedy: format!("`chmod 600 {}`; if others may have read it, replace the key", key.display()),
-    })
 }
 
 fn is_writable(folder: &Path) -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file could not be read.
-    #[error("cannot read {}: `dsmil-aggregator init --host NAME` makes one, --config names another", path.display())]
+    #[error("cannot read {}: `dsmil-agent join TOKEN` makes one, --config names another", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

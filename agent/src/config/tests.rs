@@ -1,6 +1,7 @@
 //! The file as people write it, right and wrong.
 
 use super::*;
+use crate::test_fleet::{Fleet, NOW};
 
 const MINIMAL: &str = "host = \"h1\"\ntenant = \"t1\"\naggregators = [\"agg.example:7443\"]\n";
 
@@ -33,9 +34,10 @@ fn every_key_is_read() {
         devices = [0, 103]
         socket = "/s"
         log = "debug"
+        join = ["10.0.0.1:8101"]
+        link = "hybrid"
         [identity]
-        certificate = "/c"
-        key = "/k"
+        file = "/c"
         trust = "/t"
         [spool]
         path = "/p"
@@ -51,6 +53,8 @@ fn every_key_is_read() {
     assert_eq!(config.devices, [DeviceId(0), DeviceId(103)]);
     assert_eq!((config.spool.capacity_mib, config.spool.batch_ticks), (8, 60));
     assert_eq!(config.root.rootfs, Path::new("/host"));
+    assert_eq!((config.identity.file.to_str(), config.identity.trust.to_str()), (Some("/c"), Some("/t")));
+    assert_eq!((config.join.len(), config.key_exchange()), (1, KeyExchange::Hybrid));
     assert_eq!(config.log, Level::Debug);
 }
 
@@ -69,6 +73,10 @@ fn an_error_names_file_line_key_and_remedy() {
     assert!(range.starts_with("agent.toml, line 5, `batch_ticks`: is 1 to 120"), "{range}");
     let address = refusal("host = \"h1\"\ntenant = \"t1\"\naggregators = [\"agg\"]\n");
     assert!(address.starts_with("agent.toml, line 3, `aggregators`: \"agg\" is not \"host:port\""), "{address}");
+    let join = refusal(&format!("{MINIMAL}join = [\"agg\"]\n"));
+    assert!(join.starts_with("agent.toml, line 4, `join`: \"agg\" is not \"host:port\""), "{join}");
+    let link = refusal(&format!("{MINIMAL}link = \"classical\"\n"));
+    assert!(link.ends_with("`link`: \"classical\" is neither \"pure\" nor \"hybrid\""), "{link}");
     let syntax = refusal("host = \n");
     assert!(syntax.starts_with("agent.toml, line 1: this is not TOML"), "{syntax}");
     let kinetic = refusal(&format!("{MINIMAL}compartments = [\n  \"KINETIC\"]\n"));
@@ -90,14 +98,12 @@ fn addresses() {
 #[test]
 fn what_does_not_fit_the_host_is_found() {
     let dir = tempfile::tempdir_in("/dev/shm").expect("a tmpfs");
-    let file = |name: &str, mode: u32| {
-        let path = dir.path().join(name);
-        std::fs::write(&path, "x").expect("writes");
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("sets");
-        path
-    };
+    let fleet = Fleet::new();
     let mut config = parse(MINIMAL).expect("a configuration");
-    config.identity = IdentityConfig { certificate: file("c", 0o644), key: file("k", 0o600), trust: file("t", 0o644) };
+    config.identity = IdentityConfig { file: dir.path().join("a.pem"), trust: dir.path().join("t") };
+    fleet.enrol("h1", NOW).0.save(&config.identity.file).expect("writes");
+    fleet.trust(1).save(&config.identity.trust).expect("writes");
+    config.join = vec!["agg.example:8101".into()];
     config.spool = SpoolSection { path: dir.path().join("spool.sqlite"), capacity_mib: 1, batch_ticks: 10 };
     config.socket = dir.path().join("s");
     assert_eq!(config.check(), []);
@@ -107,19 +113,25 @@ fn what_does_not_fit_the_host_is_found() {
     assert_eq!(config.check().iter().map(|finding| finding.key).collect::<Vec<_>>(), ["spool.path"]);
     config.spool.path = dir.path().join("spool.sqlite");
 
-    config.identity.key = file("k", 0o640);
-    config.identity.trust = dir.path().join("none");
+    let exposed = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+    std::fs::set_permissions(&config.identity.file, exposed).expect("sets");
+    config.identity.trust = dir.path().join("none/none");
+    config.join.clear();
     config.spool.capacity_mib = 1 << 40;
     config.root.sys = dir.path().join("none");
     config.socket = dir.path().join("none/s");
     let found: Vec<_> = config.check().into_iter().map(|f| (f.severity, f.key)).collect();
     let (error, warning) = (Severity::Error, Severity::Warning);
     let expected = [
+        (error, "identity.file"),
         (error, "identity.trust"),
-        (error, "identity.key"),
+        (error, "identity.trust"),
+        (warning, "join"),
         (warning, "spool.capacity_mib"),
         (error, "socket"),
         (error, "root.sys"),
     ];
     assert_eq!(found, expected);
+    let exposed = config.check().remove(0);
+    assert!(exposed.what.contains("chmod 600"), "{}", exposed.what);
 }

@@ -1,10 +1,11 @@
 //! Drives one session: the protocol decides what to say, this does what it says.
 
+use super::ending::End;
 use super::lanes::Lanes;
-use super::{Attempt, Progress, Shared, SharedSpool, UplinkConfig, negotiated};
+use super::{Attempt, Progress, Shared, SharedSpool, UplinkConfig};
+use crate::credentials::Credentials;
 use crate::spool::BatchKey;
 use crate::status::LinkBoard;
-use dsmil_crypto::refusal::Refusal;
 use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::BootId;
 use dsmil_protocol::message::{
@@ -12,7 +13,7 @@ use dsmil_protocol::message::{
 };
 use dsmil_protocol::metric::SetId;
 use dsmil_protocol::reader::FrameReader;
-use dsmil_protocol::session::agent::{AgentSession, Closed, Event};
+use dsmil_protocol::session::agent::{AgentSession, Closed, Event, Vitals};
 use dsmil_protocol::session::{Lane, Now};
 use dsmil_runtime::clock::Clock;
 use std::collections::BTreeSet;
@@ -28,17 +29,6 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Bytes taken from the control stream at once.
 const CHUNK: usize = 16 << 10;
 
-/// Why an attempt or a session ended.
-#[derive(Debug)]
-pub(super) enum End {
-    /// There is no way to the aggregator now.
-    Unreachable(String),
-    /// The handshake was refused, by it or by us.
-    Handshake(Refusal),
-    /// The session ended.
-    Closed(Closed),
-}
-
 /// A session on a connection.
 pub(super) struct Drive {
     session: AgentSession,
@@ -50,6 +40,7 @@ pub(super) struct Drive {
     spool: SharedSpool,
     progress: watch::Receiver<Progress>,
     board: LinkBoard,
+    credentials: Credentials,
     /// The batch that went out live last.
     live: Option<BatchKey>,
     gaps: Vec<GapRecord>,
@@ -66,7 +57,7 @@ impl Drive {
         connection: quinn::Connection,
         shared: Shared,
     ) -> Result<Self, End> {
-        let Shared { clock, supervisor, spool, progress, board } = shared;
+        let Shared { clock, supervisor, spool, progress, board, credentials } = shared;
         let (send, receive) = connection.open_bi().await.map_err(|error| End::of(&error))?;
         let now = now(&clock);
         let hello = Hello {
@@ -76,7 +67,7 @@ impl Drive {
             devices: config.devices.clone(),
             agent_version: env!("CARGO_PKG_VERSION").into(),
             accounts: spool.lock().accounts(),
-            bundle_version: 0,
+            bundle_version: credentials.current().trust().version(),
             times: HostTimes { boot_ns: now.boot_ns, wall_ns: now.wall_ns },
         };
         let live = progress.borrow().sealed;
@@ -90,6 +81,7 @@ impl Drive {
             spool,
             progress,
             board,
+            credentials,
             live,
             gaps: Vec::new(),
             gaps_at: Duration::ZERO,
@@ -138,7 +130,7 @@ impl Drive {
     fn work(&mut self) -> Option<End> {
         let now = now(&self.clock);
         if self.session.deadline().is_some_and(|due| due <= now.mono) {
-            let vitals = self.spool.lock().vitals();
+            let vitals = self.vitals();
             self.session.on_deadline(vitals, now);
         }
         let mut end = None;
@@ -190,7 +182,7 @@ impl Drive {
         match event {
             Event::Welcomed(welcome) => {
                 self.window = Some(Duration::from_millis(welcome.settings.reconnect_window_ms.into()));
-                self.board.connected(negotiated());
+                self.board.connected(self.credentials.current().link().key_exchange.negotiated().into());
                 tracing::info!(aggregator = %self.connection.remote_address(), "connected");
                 self.compare(&welcome.accounted);
             }
@@ -202,10 +194,22 @@ impl Drive {
             }
             Event::Rejected(boot, rejected) => self.set_aside(boot, rejected),
             Event::NeedSets(sets) => sets.into_iter().for_each(|set| self.tell_set(set, now)),
-            Event::TrustBundle(_) => {}
+            Event::TrustBundle(bundle) => return self.take_bundle(&bundle),
             Event::Closed(closed) => return Some(End::Closed(closed)),
         }
         None
+    }
+
+    fn vitals(&self) -> Vitals {
+        Vitals { bundle_version: self.credentials.current().trust().version(), ..self.spool.lock().vitals() }
+    }
+
+    /// Takes a trust bundle, and leaves an aggregator that it does not vouch for any more.
+    fn take_bundle(&mut self, bundle: &[u8]) -> Option<End> {
+        // Refused ones are logged and shown; the one that is held stays in force.
+        let is_new = self.credentials.accept_bundle(bundle).unwrap_or(false);
+        let refusal = self.credentials.current().link().authenticate(&self.connection).err().filter(|_| is_new)?;
+        Some(End::Handshake { refusal, ours: true })
     }
 
     /// What the aggregator once acknowledged and now lacks is said to be lost, or it would wait for it for ever.
@@ -314,7 +318,7 @@ impl Drive {
         if !self.progress.borrow().finished {
             return;
         }
-        let vitals = self.spool.lock().vitals();
+        let vitals = self.vitals();
         let leave_at = match self.leave_at {
             Some(leave_at) => leave_at,
             None => {

@@ -1,38 +1,35 @@
 //! The way to the aggregator: connect, say what waits, and come back when the link is lost.
 //!
-//! `resolve` finds the address, `lanes` writes the streams, `drive` runs one session; this loop decides when to try.
+//! `caller` connects with the credentials in force, `lanes` writes the streams, `drive` runs one session, `ending` says what
+//! an end means; this loop decides when to try.
 
+mod caller;
 mod drive;
+mod ending;
 mod lanes;
-mod resolve;
 
+use crate::credentials::{Credentials, Want};
 use crate::spool::{BatchKey, Spool};
-use crate::status::{LinkBoard, Negotiated};
-use drive::{Drive, End};
-use dsmil_crypto::identity::{Identity, Trust};
-use dsmil_crypto::policy::{FLEET_NEGOTIATED, PolicyError, fleet_client};
-use dsmil_crypto::refusal::{Refusal, refusal_reason};
-use dsmil_crypto::time::TimeSource;
-use dsmil_crypto::transport::{EndpointKeys, endpoint};
+use crate::status::LinkBoard;
+use caller::Caller;
+use drive::Drive;
+use dsmil_crypto::policy::PolicyError;
 use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::{BootId, DeviceId, HostName};
 use dsmil_protocol::message::GoodbyeReason;
 use dsmil_protocol::session::Speaker;
 use dsmil_protocol::session::agent::Closed;
-use dsmil_runtime::backoff::{Backoff, uniform};
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Supervisor;
-use std::net::{Ipv6Addr, SocketAddr};
+use ending::{End, Pace, handshake_remedy};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// The bound of the first wait after a failure.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// The bound of later waits: an aggregator that is back is found within this.
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// A handshake that takes longer is given up.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// While a renewal is awaited: how often to look whether the clock was set meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The spool, shared by sampler, uplink and local socket, all on one thread; nobody holds it across an await.
 #[derive(Clone, Debug)]
@@ -89,25 +86,25 @@ pub struct Shared {
     pub progress: watch::Receiver<Progress>,
     /// Where the link's state is written down.
     pub board: LinkBoard,
+    /// Who we are, and whom we trust.
+    pub credentials: Credentials,
 }
 
 /// The uplink of one host.
 #[derive(Debug)]
 pub struct Uplink {
     config: UplinkConfig,
-    client: quinn::ClientConfig,
-    server_name: String,
     shared: Shared,
 }
 
 impl Uplink {
-    /// An uplink that has not connected yet.
-    pub fn new(config: UplinkConfig, identity: &Identity, trust: &Trust, shared: Shared) -> Result<Self, PolicyError> {
-        let wall = shared.clock.clone();
-        let time = TimeSource::new(move || wall.wall_ns().div_euclid(1_000_000_000));
-        let client = fleet_client(identity, trust, time)?;
-        let server_name = trust.trust_domain().aggregator_dns_name();
-        Ok(Self { config, client, server_name, shared })
+    /// An uplink that has not connected yet. Fails where no renewal would help: an identity of another kind or fleet.
+    pub fn new(config: UplinkConfig, shared: Shared) -> Result<Self, PolicyError> {
+        match shared.credentials.current().link().client() {
+            // A newer bundle may name issuers.
+            Ok(_) | Err(PolicyError::Anchors(_)) => Ok(Self { config, shared }),
+            Err(error) => Err(error),
+        }
     }
 
     /// Connects, and connects again, until sampling is finished and what waits was sent, or cannot be.
@@ -116,36 +113,61 @@ impl Uplink {
         if self.shared.progress.wait_for(|p| p.ticks > 0 || p.finished).await.is_err() {
             return Ok(());
         }
-        let socket = endpoint(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), None, &EndpointKeys::random())
-            .or_else(|_| endpoint(SocketAddr::from(([0, 0, 0, 0], 0)), None, &EndpointKeys::random()))?;
-        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        let mut caller = Caller::new(self.shared.credentials.clone())?;
+        let mut pace = Pace::new();
         for aggregator in self.config.aggregators.clone().iter().cycle() {
+            tokio::select! {
+                () = self.until_renewed() => {}
+                () = finished(&self.shared.progress) => break,
+            }
             self.shared.board.connecting(aggregator);
-            let attempt = self.attempt(&socket, aggregator).await;
+            let Attempt { end, window } = Box::pin(self.attempt(&mut caller, aggregator)).await;
             if self.shared.progress.borrow().finished {
                 break;
             }
-            let wait = match attempt.window {
-                // It went well until now: the fleet comes back spread over the window, not all at one moment.
-                Some(window) => {
-                    backoff.succeeded();
-                    uniform(window)
-                }
-                None => backoff.next_wait(),
-            };
-            self.report(attempt.end, wait);
+            let (cure, wait) = (end.cure(), pace.wait(&end, window));
+            let mut changes = self.shared.credentials.changes();
+            if let Some(want) = cure {
+                self.shared.credentials.renew_soon(want, end.name());
+            }
+            self.report(end, wait);
             tokio::select! {
                 () = self.shared.clock.sleep(wait) => {}
+                // What was refused has been replaced.
+                _ = changes.changed(), if cure.is_some() => {}
                 () = finished(&self.shared.progress) => break,
             }
         }
-        socket.close(quinn::VarInt::from_u32(0), b"");
         Ok(())
     }
 
-    async fn attempt(&self, socket: &quinn::Endpoint, aggregator: &str) -> Attempt {
+    /// Waits while our own clock says that we hold something that has expired and the keeper is about to renew it: being
+    /// refused with it would take time and tell us nothing.
+    async fn until_renewed(&self) {
+        let Shared { credentials, board, clock, .. } = &self.shared;
+        let mut changes = credentials.changes();
+        while let Some(want) = credentials.awaits_renewal() {
+            let what = match want {
+                Want::Identity => "the certificate has expired and is being renewed",
+                Want::Bundle => "the trust bundle has expired and a newer one is being fetched",
+            };
+            let facts = credentials.renewal();
+            let next_in = facts.next_in.unwrap_or_default();
+            match facts.failed {
+                Some((_, failure)) if failure.somebody_must_act => board.refused(failure.code, failure.remedy, next_in),
+                Some((_, failure)) => board.offline(format!("{what}: {}", failure.what), next_in),
+                None => board.offline(what, next_in),
+            }
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = clock.sleep(LOOK_AGAIN) => {}
+            }
+        }
+    }
+
+    async fn attempt(&self, caller: &mut Caller, aggregator: &str) -> Attempt {
         let connection = tokio::select! {
-            connection = self.connect(socket, aggregator) => connection,
+            connection = caller.call(aggregator) => connection,
             () = self.shared.clock.sleep(CONNECT_WITHIN) => Err(End::Unreachable("no answer".into())),
             () = finished(&self.shared.progress) => Err(End::Unreachable("stopping".into())),
         };
@@ -159,19 +181,6 @@ impl Uplink {
                 }
             }
         }
-    }
-
-    async fn connect(&self, socket: &quinn::Endpoint, aggregator: &str) -> Result<quinn::Connection, End> {
-        let address = resolve::resolve(aggregator).await.map_err(|error| End::Unreachable(error.to_string()))?;
-        // A socket for both families reaches IPv4 through mapped addresses.
-        let address = match (socket.local_addr(), address) {
-            (Ok(SocketAddr::V6(_)), SocketAddr::V4(v4)) => SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port())),
-            _ => address,
-        };
-        let connecting = socket
-            .connect_with(self.client.clone(), address, &self.server_name)
-            .map_err(|error| End::Unreachable(error.to_string()))?;
-        connecting.await.map_err(|error| End::of(&error))
     }
 
     fn report(&self, end: End, wait: Duration) {
@@ -191,10 +200,10 @@ impl Uplink {
                 self.refused(ErrorCode::Revoked.name(), ErrorCode::Revoked.remedy(), wait);
             }
             End::Closed(Closed::Silent) => self.shared.board.offline("the aggregator fell silent", wait),
-            End::Handshake(refusal) => {
-                let remedy =
-                    "Compare certificates and clocks: `dsmil-agent check` here, `dsmil-aggregator check` there.";
-                self.refused(refusal.as_str(), remedy, wait);
+            End::Handshake { refusal, ours } => self.refused(refusal.as_str(), handshake_remedy(refusal, ours), wait),
+            End::Unusable(what) => {
+                tracing::warn!(what, "nobody can be connected with");
+                self.shared.board.refused("identity_unusable", what, wait);
             }
         }
     }
@@ -216,22 +225,4 @@ struct Attempt {
     end: End,
     /// The reconnect window, if the aggregator took us in.
     window: Option<Duration>,
-}
-
-impl End {
-    fn of(error: &quinn::ConnectionError) -> Self {
-        match refusal_reason(error) {
-            Refusal::Lost | Refusal::Busy => Self::Unreachable(error.to_string()),
-            refusal => Self::Handshake(refusal),
-        }
-    }
-}
-
-/// The negotiated algorithms, for the status.
-fn negotiated() -> Negotiated {
-    Negotiated {
-        group: FLEET_NEGOTIATED.group.into(),
-        scheme: FLEET_NEGOTIATED.scheme.into(),
-        suite: FLEET_NEGOTIATED.suite.into(),
-    }
 }

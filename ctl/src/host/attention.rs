@@ -1,9 +1,12 @@
 //! What somebody has to look after: the one judgement behind the exit codes.
 
-use dsmil_agent::status::{GapsReport, LinkState, SpoolReport, SpoolStatus, Status};
+use super::screen::span;
+use dsmil_agent::status::{GapsReport, IdentityStatus, LinkState, SpoolReport, SpoolStatus, Status, TrustStatus};
 
-/// A certificate that ends sooner is to be renewed now: a week leaves room for a holiday.
-const RENEW_WITHIN_DAYS: i64 = 7;
+/// A certificate that nobody renews and that ends sooner needs a hand: a week leaves room for a holiday.
+const RENEW_WITHIN_S: i64 = 7 * DAY_S;
+/// A trust bundle that ends sooner wants a new one: signing it takes the root out of its safe.
+const SIGN_WITHIN_S: i64 = 30 * DAY_S;
 const DAY_S: i64 = 86_400;
 
 /// Of a whole host.
@@ -18,10 +21,8 @@ pub(super) fn of_status(status: &Status) -> Vec<String> {
     of_running(&status.spool, &mut all);
     all.extend(of_set_aside(&status.spool));
     let now_s = status.clock.wall_ms.div_euclid(1000);
-    match &status.identity {
-        None => all.push("the agent's certificate cannot be read: `dsmil-agent check` says why".into()),
-        Some(identity) => all.extend(of_certificate(identity.not_before_s, identity.not_after_s, now_s)),
-    }
+    all.extend(of_identity(&status.identity, now_s));
+    all.extend(of_trust(&status.trust, now_s));
     for sensor in status.sensors.iter().filter(|sensor| !sensor.ok) {
         let trouble = sensor.trouble.as_deref().unwrap_or("it reports nothing");
         all.push(format!("sensor {}: {trouble}", sensor.name));
@@ -75,16 +76,39 @@ fn of_set_aside(spool: &SpoolStatus) -> Option<String> {
     (!files.is_empty()).then(|| format!("damaged files were set aside: {} ({remedy})", files.join(", ")))
 }
 
-fn of_certificate(not_before_s: i64, not_after_s: i64, now_s: i64) -> Option<String> {
-    let left_days = not_after_s.saturating_sub(now_s).div_euclid(DAY_S);
-    if now_s < not_before_s {
-        Some("the certificate is not valid yet: is the host's clock right (`date --utc`)?".into())
-    } else if now_s > not_after_s {
-        Some("the certificate is not valid any more: renew it; is the host's clock right (`date --utc`)?".into())
-    } else if left_days < RENEW_WITHIN_DAYS {
-        let left_s = u64::try_from(not_after_s.saturating_sub(now_s)).unwrap_or(0);
-        Some(format!("the certificate ends in {}: renew it", super::screen::span(left_s)))
-    } else {
-        None
+fn of_identity(identity: &IdentityStatus, now_s: i64) -> Vec<String> {
+    let left_s = identity.not_after_s.saturating_sub(now_s);
+    let mut all = Vec::new();
+    if now_s < identity.not_before_s {
+        all.push("the certificate is not valid yet: is the host's clock right (`date --utc`)?".into());
+    } else if left_s < 0 {
+        all.push("the certificate is not valid any more; is the host's clock right (`date --utc`)?".into());
     }
+    match (&identity.renewal.failed, identity.renewal.next_in_s) {
+        (Some(failed), _) => {
+            all.push(format!("the certificate could not be renewed: {}. {}", failed.what, failed.remedy))
+        }
+        (None, None) if left_s < RENEW_WITHIN_S => {
+            let ends = u64::try_from(left_s).map_or_else(|_| "has ended".into(), |s| format!("ends in {}", span(s)));
+            all.push(format!(
+                "the certificate {ends} and agent.toml names no join port to renew it: add `join = [\"host:8101\"]`"
+            ));
+        }
+        _ => {}
+    }
+    all
+}
+
+fn of_trust(trust: &TrustStatus, now_s: i64) -> Vec<String> {
+    let mut all = Vec::new();
+    let left_s = trust.expires_s.saturating_sub(now_s);
+    if left_s < SIGN_WITHIN_S {
+        let ends = u64::try_from(left_s).map_or_else(|_| "has expired".into(), |s| format!("expires in {}", span(s)));
+        all.push(format!(
+            "trust bundle {} {ends}: have the root sign a new one and publish it (`dsmil-aggregator trust` there)",
+            trust.version
+        ));
+    }
+    all.extend(trust.refused.iter().map(|why| format!("a trust bundle was refused: {why}")));
+    all
 }

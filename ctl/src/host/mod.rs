@@ -39,11 +39,12 @@ pub(crate) struct HostArgs {
 
 #[derive(Clone, Copy, Subcommand)]
 enum HostVerb {
-    /// The whole host on one screen: link, spool, gaps, identity, clock, sensors.
+    /// The whole host on one screen: link, spool, gaps, identity, trust, clock, sensors.
     ///
     /// Exit codes: 0 all is well; 1 something needs attention: the link is down, the spool cannot be written or its tmpfs
-    /// is full, a damaged file was set aside, a sensor is in trouble, the certificate ends within seven days; 2 wrong
-    /// usage, or the agent does not answer.
+    /// is full, a damaged file was set aside, a sensor is in trouble, the certificate could not be renewed or ends within
+    /// seven days and nothing renews it, the trust bundle ends within thirty days or one was refused; 2 wrong usage, or the
+    /// agent does not answer.
     Status,
     /// Seconds of this host that will never come, and why, as far as their loss is not acknowledged yet.
     ///

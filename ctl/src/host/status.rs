@@ -1,7 +1,10 @@
 //! `dsmilctl host status`.
 
 use super::screen::{Screen, Tone, count, number, size, span, span_ms};
-use dsmil_agent::status::{ClockStatus, GapSummary, LinkState, LinkStatus, SensorStatus, SpoolStatus, Status};
+use dsmil_agent::status::{
+    ClockStatus, GapSummary, IdentityStatus, LinkState, LinkStatus, RenewalFailure, SensorStatus, SpoolStatus, Status,
+    TrustStatus,
+};
 
 pub(super) fn draw(status: &Status, screen: &mut Screen) {
     let Status { host, tenant, agent_version, boot, .. } = status;
@@ -11,16 +14,44 @@ pub(super) fn draw(status: &Status, screen: &mut Screen) {
     link(&status.link, screen);
     spool(&status.spool, screen);
     gaps(&status.gaps, screen);
-    if let Some(identity) = &status.identity {
-        let left_s = identity.not_after_s.saturating_sub(status.clock.wall_ms.div_euclid(1000));
-        let validity = match u64::try_from(left_s) {
-            Ok(left_s) => format!("valid for {}", span(left_s)),
-            Err(_) => format!("not valid since {}", span(left_s.unsigned_abs())),
-        };
-        screen.field("identity", Tone::Plain, &format!("{}, {validity}", identity.spiffe_id));
-    }
+    let now_s = status.clock.wall_ms.div_euclid(1000);
+    identity(&status.identity, now_s, screen);
+    trust(&status.trust, now_s, screen);
     clock(&status.clock, screen);
     sensors(&status.sensors, screen);
+}
+
+fn identity(identity: &IdentityStatus, now_s: i64, screen: &mut Screen) {
+    let IdentityStatus { spiffe_id, key, renewal, not_after_s, .. } = identity;
+    screen.field("identity", Tone::Plain, &format!("{spiffe_id}, {}", validity(*not_after_s, now_s)));
+    let next = match renewal.next_in_s {
+        Some(0) => "is renewed now".into(),
+        Some(next) => format!("renewed in {}", span(next)),
+        None => "never renewed: agent.toml names no join port".into(),
+    };
+    let last = renewal.renewed_s_ago.map_or_else(String::new, |ago| format!(", last {} ago", span(ago)));
+    screen.field("", Tone::Plain, &format!("key {key}, {next}{last}"));
+    if let Some(failed) = &renewal.failed {
+        let RenewalFailure { s_ago, code, what, .. } = failed;
+        screen.field("", Tone::Bad, &format!("not renewed {} ago: {code}: {what}", span(*s_ago)));
+    }
+}
+
+fn trust(trust: &TrustStatus, now_s: i64, screen: &mut Screen) {
+    let TrustStatus { trust_domain, version, expires_s, refused } = trust;
+    let tone = if *expires_s < now_s { Tone::Bad } else { Tone::Plain };
+    screen.field("trust", tone, &format!("bundle {version} of {trust_domain}, {}", validity(*expires_s, now_s)));
+    if let Some(why) = refused {
+        screen.field("", Tone::Bad, &format!("another was refused: {why}"));
+    }
+}
+
+fn validity(end_s: i64, now_s: i64) -> String {
+    let left_s = end_s.saturating_sub(now_s);
+    match u64::try_from(left_s) {
+        Ok(left_s) => format!("valid for {}", span(left_s)),
+        Err(_) => format!("not valid since {}", span(left_s.unsigned_abs())),
+    }
 }
 
 fn link(link: &LinkStatus, screen: &mut Screen) {

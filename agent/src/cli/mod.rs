@@ -1,0 +1,4 @@
+//! The verbs that do something once, print it and end.
+
+pub(super) mod check;
+pub(super) mod join;

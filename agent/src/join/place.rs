@@ -1,0 +1,167 @@
+//! The folder that a host joins into: what is there, and what is written, each file whole or not at all.
+//!
+//! Order: trust, identity, configuration, and last the key that waited is removed. Cut short between two, the key is still
+//! there and the same command does it all again.
+
+use super::JoinError;
+use super::step::Step;
+use crate::config::AgentConfig;
+use crate::credentials::CredentialFiles;
+use crate::settings::{compartment_names, link_name};
+use dsmil_crypto::identity::Identity;
+use dsmil_crypto::key::SigningKey;
+use dsmil_crypto::trust::Trust;
+use dsmil_protocol::ids::HostName;
+use dsmil_protocol::join::HostSettings;
+use serde::Serialize;
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Where the new key waits until everything is written.
+const WAITING_KEY: &str = "agent.key.joining";
+
+/// Where a host joins.
+pub(super) struct Place {
+    dir: PathBuf,
+    config_path: PathBuf,
+    config: Option<AgentConfig>,
+    credentials: CredentialFiles,
+    waiting_key: PathBuf,
+}
+
+impl Place {
+    /// Looks at a folder, and makes it if it is not there. Refuses what would overwrite somebody else.
+    pub(super) fn find(dir: &Path, host: &HostName, again: bool) -> Result<Self, JoinError> {
+        std::fs::create_dir_all(dir).map_err(file(dir))?;
+        let config_path = dir.join("agent.toml");
+        let config = match config_path.try_exists().map_err(file(&config_path))? {
+            true => Some(AgentConfig::load(&config_path).map_err(JoinError::Config)?),
+            false => None,
+        };
+        if let Some(other) = config.as_ref().map(|config| &config.host).filter(|configured| *configured != host) {
+            let (configured, token) = (other.clone(), host.clone());
+            return Err(JoinError::OtherHost { path: config_path, configured, token });
+        }
+        let default = || CredentialFiles { identity: dir.join("agent.pem"), trust: dir.join("trust.bundle") };
+        let credentials = config.as_ref().map_or_else(default, AgentConfig::credential_files);
+        let waiting_key = dir.join(WAITING_KEY);
+        let exists = |path: &Path| path.try_exists().map_err(file(path));
+        // Where the key still waits, an attempt was cut short: this one goes on with it.
+        if !again && exists(&credentials.identity)? && !exists(&waiting_key)? {
+            return Err(JoinError::Joined(credentials.identity));
+        }
+        Ok(Self { dir: dir.to_owned(), config_path, config, credentials, waiting_key })
+    }
+
+    /// The key that waits here from an attempt that was cut short, or a new one. On disk before anybody hears of it, which
+    /// also shows that the folder can be written before the token is used up.
+    pub(super) fn key(&self) -> Result<SigningKey, JoinError> {
+        if let Ok(key) = SigningKey::load(&self.waiting_key) {
+            return Ok(key);
+        }
+        let key = SigningKey::generate()?;
+        key.save(&self.waiting_key)?;
+        self.give_to_owner(&self.waiting_key)?;
+        Ok(key)
+    }
+
+    /// The text of agent.toml, if there is none yet. Read back before it is written: what an agent could not start with is
+    /// named here.
+    pub(super) fn configuration(&self, settings: &HostSettings) -> Result<Option<String>, JoinError> {
+        if self.config.is_some() {
+            return Ok(None);
+        }
+        let text = text_of(settings);
+        let read = AgentConfig::parse(&text, &self.config_path).map_err(JoinError::Config)?;
+        let says_it = read.host_settings() == *settings;
+        if says_it { Ok(Some(text)) } else { Err(JoinError::Answer("has settings that agent.toml cannot say")) }
+    }
+
+    /// Writes everything. The settings of an agent.toml that was there are returned; it stays as it is.
+    pub(super) fn write(
+        &self,
+        identity: &Identity,
+        trust: &Trust,
+        text: Option<&str>,
+        say: &mut dyn FnMut(Step),
+    ) -> Result<Option<HostSettings>, JoinError> {
+        let mut written = |path: &Path| -> Result<(), JoinError> {
+            self.give_to_owner(path)?;
+            say(Step::Written(path.to_owned()));
+            Ok(())
+        };
+        trust.save(&self.credentials.trust)?;
+        written(&self.credentials.trust)?;
+        identity.save(&self.credentials.identity)?;
+        written(&self.credentials.identity)?;
+        if let Some(text) = text {
+            self.write_config(text).map_err(file(&self.config_path))?;
+            written(&self.config_path)?;
+        } else {
+            say(Step::Kept(self.config_path.clone()));
+        }
+        Ok(self.config.as_ref().map(AgentConfig::host_settings))
+    }
+
+    /// Nothing is to be asked again.
+    pub(super) fn finish(&self) -> Result<(), JoinError> {
+        std::fs::remove_file(&self.waiting_key).map_err(file(&self.waiting_key))
+    }
+
+    /// What a host has when it has joined.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        vec![self.credentials.trust.clone(), self.credentials.identity.clone(), self.config_path.clone()]
+    }
+
+    fn write_config(&self, text: &str) -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
+        file.as_file().sync_all()?;
+        file.persist(&self.config_path)?;
+        std::fs::File::open(&self.dir)?.sync_all()
+    }
+
+    /// Root joins for the agent's user, to whom the folder belongs and who rewrites these files later.
+    fn give_to_owner(&self, path: &Path) -> Result<(), JoinError> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let folder = std::fs::metadata(path.parent().unwrap_or(&self.dir)).map_err(file(path))?;
+        std::os::unix::fs::chown(path, Some(folder.uid()), Some(folder.gid())).map_err(file(path))
+    }
+}
+
+fn file(path: &Path) -> impl FnOnce(io::Error) -> JoinError + use<> {
+    let path = path.to_owned();
+    move |source| JoinError::File { path, source }
+}
+
+fn text_of(settings: &HostSettings) -> String {
+    let keys = Keys {
+        host: settings.host.as_str(),
+        tenant: settings.tenant.as_str(),
+        compartments: compartment_names(settings.compartments),
+        classification: settings.classification.level(),
+        devices: settings.devices.iter().map(|device| device.0).collect(),
+        aggregators: &settings.aggregators,
+        join: &settings.join_addresses,
+        link: link_name(settings.key_exchange),
+    };
+    let keys = toml::to_string(&keys).expect("names, numbers and lists of them are TOML");
+    format!("# Written by `dsmil-agent join`; yours from now on. `dsmil-agent check` looks it over.\n{keys}")
+}
+
+/// The keys that the centre knows, in the order of the reference.
+#[derive(Serialize)]
+struct Keys<'a> {
+    host: &'a str,
+    tenant: &'a str,
+    compartments: Vec<&'static str>,
+    classification: u8,
+    aggregators: &'a [String],
+    join: &'a [String],
+    link: &'static str,
+    devices: Vec<u16>,
+}
