@@ -4,5 +4,6 @@ pub mod bench;
 pub mod client;
 pub mod demo;
 pub mod docs;
+pub mod enrol;
 pub mod fleet;
 pub mod sim;

@@ -22,8 +22,14 @@ async fn killed_on_both_sides_a_fleet_accounts_for_every_tick_and_stores_what_wa
     let ports = Ports::free().expect("ports");
     let mut centre = Centre::init(&fleet, &[real.clone(), simulated.clone()], ports).expect("init");
     centre.start().await.expect("the centre starts");
-    let mut agent = AgentProc::new(&fleet, &centre, &real).expect("an agent");
-    let mut sim = SimProc::new(&fleet, &centre, SimOptions { seed: SEED, ..SimOptions::default() });
+    let mut agent = AgentProc::join(&fleet, &centre, &real).expect("an agent");
+    let mut sim = SimProc::new(
+        &fleet,
+        &centre,
+        std::slice::from_ref(&simulated),
+        SimOptions { seed: SEED, ..SimOptions::default() },
+    )
+    .expect("a simulator");
     agent.start().expect("the agent starts");
     sim.start().expect("the simulator starts");
     more(&centre, 10).await;

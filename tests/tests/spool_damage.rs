@@ -87,7 +87,7 @@ async fn rig<'f>(fleet: &'f Fleet, clock: &Clock) -> Rig<'f> {
     let host = HostName::new("real").expect("a name");
     let mut centre = Centre::init(fleet, std::slice::from_ref(&host), Ports::free().expect("ports")).expect("init");
     centre.start().await.expect("the centre starts");
-    let mut agent = AgentProc::new(fleet, &centre, &host).expect("an agent");
+    let mut agent = AgentProc::join(fleet, &centre, &host).expect("an agent");
     agent
         .configure(|config| {
             let spool = config.entry("spool").or_insert_with(|| toml::Table::new().into());

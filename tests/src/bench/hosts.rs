@@ -30,7 +30,7 @@ async fn measure(run_for: Duration) -> anyhow::Result<Figures> {
     let host = HostName::new("h1")?;
     let mut centre = Centre::init(&fleet, std::slice::from_ref(&host), Ports::free()?)?;
     centre.start().await?;
-    let mut agent = AgentProc::new(&fleet, &centre, &host)?;
+    let mut agent = AgentProc::join(&fleet, &centre, &host)?;
     agent.start()?;
     let pid = agent.process()?.id();
     let give_up = clock.mono() + FIRST_BATCH_WITHIN;

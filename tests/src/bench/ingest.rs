@@ -8,9 +8,12 @@ use super::load::{BOOT, Prepared, Pushed, Pusher, Stock};
 use super::process::cpu_time;
 use super::store::metric_set;
 use super::{BATCH_TICKS, Options, Row, Target};
+use crate::enrol::enrol;
 use crate::fleet::{Centre, Fleet, Parents, Ports};
 use anyhow::{Context, ensure};
-use dsmil_crypto::identity::{Identity, Trust};
+use dsmil_aggregator::config::Config;
+use dsmil_aggregator::credentials::time_source;
+use dsmil_crypto::policy::{KeyExchange, Link};
 use dsmil_protocol::batch::encode;
 use dsmil_protocol::ids::{HostName, TenantId, Tick};
 use dsmil_protocol::session::Speaker;
@@ -47,6 +50,7 @@ async fn measure(stock: Arc<Stock>, options: &Options) -> anyhow::Result<Vec<Row
         let cap = ("backlog_kib_per_second".to_owned(), toml::Value::Integer(BACKLOG_KIB_PER_SECOND));
         table.insert("agents".into(), toml::Table::from_iter([cap]).into());
     })?;
+    let (identities, trust) = enrol(&Config::load(centre.config())?, &hosts, &clock).await?;
     centre.start().await?;
     let pid = centre.process()?.id();
 
@@ -54,10 +58,9 @@ async fn measure(stock: Arc<Stock>, options: &Options) -> anyhow::Result<Vec<Row
     let start = Arc::new(Barrier::new(hosts.len() + 1));
     let (done, mut outcomes) = mpsc::channel(hosts.len());
     let aggregator = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.quic));
-    for host in &hosts {
-        let folder = centre.agent_folder(host);
-        let identity = Identity::load(&folder.join("agent.pem"), &folder.join("agent.key"))?;
-        let trust = Trust::load(&folder.join("trust.pem"))?;
+    for (host, identity) in hosts.iter().zip(identities) {
+        let (trust, time) = (trust.clone(), time_source(&clock));
+        let link = Link { identity, trust, key_exchange: KeyExchange::Pure, time };
         let pusher = Pusher {
             host: host.clone(),
             speaker: speaker()?,
@@ -70,7 +73,7 @@ async fn measure(stock: Arc<Stock>, options: &Options) -> anyhow::Result<Vec<Row
         let done = done.clone();
         supervisor.spawn("bench-push", OnFailure::Note, async move {
             // The receiver waits for everybody.
-            let _ = done.send(pusher.run(identity, trust).await).await;
+            let _ = done.send(pusher.run(link).await).await;
             Ok::<(), std::convert::Infallible>(())
         });
     }

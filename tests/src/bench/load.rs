@@ -2,9 +2,7 @@
 //! a list of batches that were encoded before.
 
 use anyhow::{Context, bail};
-use dsmil_crypto::identity::{Identity, Trust};
-use dsmil_crypto::policy::fleet_client;
-use dsmil_crypto::time::TimeSource;
+use dsmil_crypto::policy::Link;
 use dsmil_crypto::transport::{EndpointKeys, endpoint};
 use dsmil_protocol::ids::{BootId, HostName, TickRange};
 use dsmil_protocol::message::{Accounted, BootAccount, GoodbyeReason, Hello, HostTimes, PROTOCOL_VERSION};
@@ -71,12 +69,10 @@ pub(super) struct Pushed {
 
 impl Pusher {
     /// Connects, waits for the others, pushes, and waits until all that was sent is acknowledged.
-    pub(super) async fn run(self, identity: Identity, trust: Trust) -> anyhow::Result<Pushed> {
-        let wall = self.clock.clone();
-        let time = TimeSource::new(move || wall.wall_ns().div_euclid(1_000_000_000));
-        let client = fleet_client(&identity, &trust, time)?;
+    pub(super) async fn run(self, link: Link) -> anyhow::Result<Pushed> {
+        let client = link.client()?;
         let socket = endpoint((Ipv4Addr::UNSPECIFIED, 0).into(), None, &EndpointKeys::random())?;
-        let name = trust.trust_domain().aggregator_dns_name();
+        let name = link.trust.trust_domain().aggregator_dns_name();
         let connection = socket.connect_with(client, self.aggregator, &name)?.await?;
         let (control, receive) = connection.open_bi().await?;
         let backlog = connection.open_uni().await?;

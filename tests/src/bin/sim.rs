@@ -23,9 +23,12 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 #[derive(Parser)]
 #[command(name = "dsmil-sim", version, arg_required_else_help = true)]
 struct Cli {
-    /// The folder with a folder for each host, as `dsmil-aggregator init --host sim-0001 …` makes it.
+    /// The folder with a folder for each host: its identity and configuration, as joining leaves them.
     #[arg(long)]
     agents_dir: PathBuf,
+    /// Join tokens for hosts that have no folder yet: a list of `{"host": …, "token": …}`. They join first.
+    #[arg(long)]
+    tokens: Option<PathBuf>,
     /// Where the spools go; should be on a tmpfs.
     #[arg(long)]
     spool_dir: PathBuf,
@@ -44,6 +47,9 @@ struct Cli {
     /// Take so many hosts; all, if left out.
     #[arg(long)]
     count: Option<usize>,
+    /// Ticks in a batch; as in each host's configuration, if left out.
+    #[arg(long)]
+    batch_ticks: Option<usize>,
     /// What each spool may use, MiB.
     #[arg(long, default_value_t = 8)]
     capacity_mib: u64,
@@ -85,6 +91,7 @@ async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         seed: cli.seed,
         first: cli.first,
         count: cli.count,
+        batch_ticks: cli.batch_ticks,
         capacity_mib: cli.capacity_mib,
         ramp: cli.ramp_ms.map(Duration::from_millis),
     };
@@ -102,6 +109,10 @@ async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         stopping.until_stop().await.map(|()| stopping.request_stop())
     });
 
+    if let Some(tokens) = &cli.tokens {
+        let joined = sim::join_all(tokens, &cli.agents_dir, &clock).await?;
+        tracing::info!(joined, "hosts have joined");
+    }
     let hosts = sim::start(&config, &clock, &supervisor).await?;
     tracing::info!(hosts = hosts.len(), "all are running");
     let stop = supervisor.stop();

@@ -104,14 +104,14 @@ impl<'f> Cast<'f> {
         for number in 1..=options.hosts {
             hosts.push(HostName::new(format!("{NAME_PREFIX}{number:04}"))?);
         }
-        if hosts.len() > 100 {
-            eprintln!("making {} identities …", hosts.len());
-        }
         let mut centre = Centre::init(fleet, &hosts, Ports::usual_or_free()?)?;
         centre.start().await?;
-        let mut agent = AgentProc::new(fleet, &centre, &host)?;
+        let mut agent = AgentProc::join(fleet, &centre, &host)?;
         agent.start()?;
-        let mut sim = (options.hosts > 0).then(|| SimProc::new(fleet, &centre, SimOptions::default()));
+        let mut sim = match &hosts[1..] {
+            [] => None,
+            simulated => Some(SimProc::new(fleet, &centre, simulated, SimOptions::default())?),
+        };
         sim.as_mut().map_or(Ok(()), SimProc::start)?;
         Ok(Self { host, agent, sim, centre })
     }

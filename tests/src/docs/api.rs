@@ -3,7 +3,7 @@
 use super::{Page, table};
 use crate::client::ApiClient;
 use anyhow::{Context, ensure};
-use dsmil_aggregator::config::{Config, Listen};
+use dsmil_aggregator::config::{Advertise, Config, LinkSection, Listen};
 use dsmil_aggregator::init::{self, Order};
 use dsmil_aggregator::live::HostNow;
 use dsmil_aggregator::run;
@@ -68,18 +68,19 @@ fn ask() -> anyhow::Result<(String, String)> {
 async fn answers(folder: &Path, clock: &Clock, supervisor: &Supervisor) -> anyhow::Result<(String, String)> {
     let anywhere = (Ipv4Addr::LOCALHOST, 0).into();
     let tenant = TenantId::new("docs")?;
-    let made = init::run(&Order {
+    let order = Order {
         folder: folder.into(),
         name: "a1".into(),
         tenant: tenant.clone(),
         trust_domain: TrustDomain::new("docs.test")?,
         hosts: vec![HostName::new("h1")?],
-        advertise: "127.0.0.1:8100".into(),
+        advertise: Advertise { agents: vec!["127.0.0.1:8100".into()], join: vec!["127.0.0.1:8101".into()] },
         https_names: vec!["127.0.0.1".into()],
-        listen: Listen { quic: anywhere, https: anywhere },
+        listen: Listen { quic: anywhere, join: anywhere, https: anywhere },
+        link: LinkSection::default(),
         hot: Some(folder.join("hot.sqlite")),
-        now: clock.wall_ns() / 1_000_000_000,
-    })?;
+    };
+    let made = init::run(&order, clock).await?;
     let running = run::start(&Config::load(&made.config)?, clock, supervisor).await?;
     let token = made.api_token.context("a new aggregator has a token")?;
     let client = ApiClient::new(running.https, &std::fs::read(&made.https_root)?, &token, clock.clone())?;

@@ -5,7 +5,7 @@ use crate::client::ApiClient;
 use anyhow::Context;
 use dsmil_protocol::ids::HostName;
 use dsmil_runtime::clock::Clock;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -17,13 +17,15 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a stopping centre may take.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// The ports that people see in the documents.
-const USUAL: Ports = Ports { quic: 8100, https: 8443 };
+const USUAL: Ports = Ports { quic: 8100, join: 8101, https: 8443 };
 
 /// Where a centre listens on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
     /// UDP, for agents.
     pub quic: u16,
+    /// UDP, for hosts that join or renew.
+    pub join: u16,
     /// TCP, for the API.
     pub https: u16,
 }
@@ -31,17 +33,21 @@ pub struct Ports {
 impl Ports {
     /// Ports that were free a moment ago.
     pub fn free() -> std::io::Result<Self> {
-        Ok(Self { quic: udp(0)?, https: tcp(0)? })
+        // Both at once, or the second could be the first again.
+        let (quic, join) = (bound(0)?, bound(0)?);
+        Ok(Self { quic: quic.local_addr()?.port(), join: join.local_addr()?.port(), https: tcp(0)? })
     }
 
     /// The usual ports, or free ones for those that are taken.
     pub fn usual_or_free() -> std::io::Result<Self> {
-        Ok(Self { quic: udp(USUAL.quic).or_else(|_| udp(0))?, https: tcp(USUAL.https).or_else(|_| tcp(0))? })
+        let (quic, join) = (bound(USUAL.quic).or_else(|_| bound(0))?, bound(USUAL.join).or_else(|_| bound(0))?);
+        let https = tcp(USUAL.https).or_else(|_| tcp(0))?;
+        Ok(Self { quic: quic.local_addr()?.port(), join: join.local_addr()?.port(), https })
     }
 }
 
-fn udp(port: u16) -> std::io::Result<u16> {
-    Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, port))?.local_addr()?.port())
+fn bound(port: u16) -> std::io::Result<UdpSocket> {
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, port))
 }
 
 fn tcp(port: u16) -> std::io::Result<u16> {
@@ -121,6 +127,20 @@ struct Made {
     https_root: PathBuf,
 }
 
+/// A join token as `token create --json` prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// The host that it is for.
+    pub host: HostName,
+    /// The line for `dsmil-agent join`.
+    pub token: String,
+}
+
+#[derive(Deserialize)]
+struct Tokens {
+    tokens: Vec<Token>,
+}
+
 #[derive(Deserialize)]
 struct HostList {
     hosts: Vec<HostEntry>,
@@ -142,11 +162,11 @@ impl<'f> Centre<'f> {
     pub fn init(fleet: &'f Fleet, hosts: &[HostName], ports: Ports) -> anyhow::Result<Self> {
         let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let hot = fleet.ram().join("hot/hot.sqlite");
-        let (quic, https) = (at(ports.quic).to_string(), at(ports.https).to_string());
+        let [quic, join, https] = [ports.quic, ports.join, ports.https].map(|port| at(port).to_string());
         let folder = fleet.disk().join("centre");
         let mut args = vec!["init".into(), "--json".into(), "--dir".into(), folder.into_os_string()];
         args.extend(["--tenant", "demo", "--trust-domain", "demo.fleet.local"].map(Into::into));
-        args.extend(["--quic".into(), quic.into(), "--https".into(), https.into()]);
+        args.extend(["--quic", &quic, "--join", &join, "--https", &https].map(Into::into));
         args.extend(["--hot".into(), hot.into_os_string()]);
         args.extend(hosts.iter().flat_map(|host| ["--host".into(), host.as_str().into()]));
         let made = fleet.launcher().output(Program::Aggregator, &args)?;
@@ -201,14 +221,30 @@ impl<'f> Centre<'f> {
         rewrite(&self.config, &self.config, change)
     }
 
+    /// Its configuration.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// The folder that `init` made.
     pub fn folder(&self) -> &Path {
         self.config.parent().unwrap_or(&self.config)
     }
 
-    /// The folder of a host's identity and configuration.
-    pub fn agent_folder(&self, host: &HostName) -> PathBuf {
-        self.folder().join("agents").join(host.as_str())
+    /// Runs a verb of `dsmil-aggregator` on its configuration and returns what it prints.
+    pub fn cli(&self, args: &[&str]) -> anyhow::Result<String> {
+        let config = ["--config".as_ref(), self.config.as_os_str()];
+        let args: Vec<_> = args.iter().map(std::ffi::OsStr::new).chain(config).collect();
+        self.fleet.launcher().output(Program::Aggregator, &args)
+    }
+
+    /// Makes a join token for each of the hosts.
+    pub fn tokens(&self, hosts: &[HostName]) -> anyhow::Result<Vec<Token>> {
+        let mut args = vec!["token", "create", "--json"];
+        args.extend(hosts.iter().flat_map(|host| ["--host", host.as_str()]));
+        let printed = self.cli(&args)?;
+        let printed: Tokens = serde_json::from_str(&printed).context("`token create --json` printed another form")?;
+        Ok(printed.tokens)
     }
 
     /// The durable journal.

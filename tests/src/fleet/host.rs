@@ -22,28 +22,40 @@ pub struct AgentProc<'f> {
     fleet: &'f Fleet,
     host: HostName,
     config: PathBuf,
+    folder: PathBuf,
     ram: PathBuf,
     process: Option<Process>,
 }
 
 impl<'f> AgentProc<'f> {
-    /// Sets an agent up for a host that the centre knows. It is not started.
-    pub fn new(fleet: &'f Fleet, centre: &Centre<'_>, host: &HostName) -> anyhow::Result<Self> {
+    /// Has a host of the centre's fleet file join, as its engineer would; the centre must be running. It is not started.
+    pub fn join(fleet: &'f Fleet, centre: &Centre<'_>, host: &HostName) -> anyhow::Result<Self> {
         let ram = fleet.ram().join("agents").join(host.as_str());
         fleet.folder_for_children(&ram)?;
-        let made = centre.agent_folder(host);
+        let folder = fleet.disk().join("hosts").join(host.as_str());
+        fleet.folder_for_children(&folder)?;
+        let tokens = centre.tokens(std::slice::from_ref(host))?;
+        let token = tokens.first().context("no token was made")?;
+        let join = ["join", &token.token, "--dir"].map(OsString::from);
+        let args: Vec<_> = join.into_iter().chain([folder.clone().into_os_string()]).collect();
+        fleet.launcher().output(Program::Agent, &args)?;
         // Ours, not in the folder of the children: when we are root, nobody else is to say what we write over.
         let config = fleet.disk().join("config").join(format!("{host}.toml"));
         let text = |path: &Path| toml::Value::String(path.to_string_lossy().into_owned());
-        rewrite(&made.join("agent.toml"), &config, |table| {
+        rewrite(&folder.join("agent.toml"), &config, |table| {
             table.insert("socket".into(), text(&ram.join("s")));
             let spool = toml::Table::from_iter([("path".to_owned(), text(&ram.join("spool.sqlite")))]);
             table.insert("spool".into(), spool.into());
-            let files = [("certificate", "agent.pem"), ("key", "agent.key"), ("trust", "trust.pem")];
-            let files = files.map(|(key, file)| (key.to_owned(), text(&made.join(file))));
+            let files = [("file", "agent.pem"), ("trust", "trust.bundle")];
+            let files = files.map(|(key, file)| (key.to_owned(), text(&folder.join(file))));
             table.insert("identity".into(), toml::Table::from_iter(files).into());
         })?;
-        Ok(Self { fleet, host: host.clone(), config, ram, process: None })
+        Ok(Self { fleet, host: host.clone(), config, folder, ram, process: None })
+    }
+
+    /// Where its identity and its trust bundle are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Starts it, again if need be. It is up before it has a link.
@@ -107,6 +119,8 @@ pub struct SimOptions {
     pub count: Option<usize>,
     /// Time over which they start, milliseconds; none: as the simulator thinks best.
     pub ramp_ms: Option<u64>,
+    /// Ticks in a batch; none: as usual.
+    pub batch_ticks: Option<usize>,
 }
 
 /// The simulator with its hosts.
@@ -118,9 +132,15 @@ pub struct SimProc<'f> {
 }
 
 impl<'f> SimProc<'f> {
-    /// Sets the simulator up for the simulated hosts that the centre knows. It is not started.
-    pub fn new(fleet: &'f Fleet, centre: &Centre<'_>, options: SimOptions) -> Self {
-        let mut args = vec!["--json".into(), "--agents-dir".into(), centre.folder().join("agents").into_os_string()];
+    /// Sets the simulator up for simulated hosts of the centre's fleet file: it gets a join token for each, and has them
+    /// join at its first start. It is not started.
+    pub fn new(fleet: &'f Fleet, centre: &Centre<'_>, hosts: &[HostName], options: SimOptions) -> anyhow::Result<Self> {
+        let tokens = fleet.disk().join("config/sim-tokens.json");
+        std::fs::write(&tokens, serde_json::to_string(&centre.tokens(hosts)?)?)
+            .with_context(|| format!("{} cannot be written", tokens.display()))?;
+        let agents = fleet.disk().join("hosts");
+        let mut args = vec!["--json".into(), "--agents-dir".into(), agents.into_os_string()];
+        args.extend(["--tokens".into(), tokens.into_os_string()]);
         args.extend(["--spool-dir".into(), fleet.ram().join("sim").into_os_string()]);
         let mut flag = |name: &str, value: String| args.push(format!("--{name}={value}").into());
         flag("seed", options.seed.to_string());
@@ -133,7 +153,10 @@ impl<'f> SimProc<'f> {
         if let Some(ramp) = options.ramp_ms {
             flag("ramp-ms", ramp.to_string());
         }
-        Self { fleet, args, process: None }
+        if let Some(ticks) = options.batch_ticks {
+            flag("batch-ticks", ticks.to_string());
+        }
+        Ok(Self { fleet, args, process: None })
     }
 
     /// Starts it, again if need be; its hosts then start one after the other.

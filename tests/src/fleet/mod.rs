@@ -8,7 +8,7 @@ mod host;
 mod process;
 mod user;
 
-pub use centre::{Centre, Delay, HostEntry, Ledger, Pipeline, Ports};
+pub use centre::{Centre, Delay, HostEntry, Ledger, Pipeline, Ports, Token};
 pub use host::{AgentProc, SimOptions, SimProc};
 pub use process::{Launcher, Process, Program};
 pub use user::User;
@@ -62,7 +62,9 @@ impl Fleet {
             std::fs::create_dir(own).with_context(|| format!("{} cannot be made", own.display()))?;
         }
         let fleet = Self { disk, ram, launcher: Launcher { programs, user, logs, clock: clock.clone() } };
-        fleet.folder_for_children(&fleet.disk.path().join("centre"))?;
+        for theirs in ["centre", "hosts"] {
+            fleet.folder_for_children(&fleet.disk.path().join(theirs))?;
+        }
         for theirs in ["hot", "agents", "sim"] {
             fleet.folder_for_children(&fleet.ram.path().join(theirs))?;
         }

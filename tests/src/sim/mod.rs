@@ -1,22 +1,24 @@
 //! The fleet simulator: many hosts in one process, each with the agent's own spool, session and uplink.
 //!
 //! Only what the sensors would say is made up, and that by a pure function of seed, host and tick (see `wave`), so that
-//! whoever reads the centre's store can tell whether it is what was sent. Identities are real ones, from the folders
-//! that `dsmil-aggregator init --host …` makes.
+//! whoever reads the centre's store can tell whether it is what was sent. Identities are real ones: each host joins with
+//! a token of its own, and its folder is what joining leaves behind.
 
 mod catalogue;
+mod join;
 mod source;
 mod wave;
 
+pub use join::join_all;
 pub use source::SimSource;
 
 use anyhow::{Context, ensure};
 use dsmil_agent::config::AgentConfig;
+use dsmil_agent::credentials::Credentials;
 use dsmil_agent::root::Root;
 use dsmil_agent::run::{self, Parts, Running};
 use dsmil_agent::spool::SpoolConfig;
 use dsmil_agent::uplink::UplinkConfig;
-use dsmil_crypto::identity::{Identity, Trust};
 use dsmil_protocol::ids::{BootId, HostName};
 use dsmil_protocol::session::Speaker;
 use dsmil_runtime::clock::Clock;
@@ -39,7 +41,7 @@ const RAMP_PER_HOST: Duration = Duration::from_millis(10);
 /// Which hosts, and where they keep things.
 #[derive(Clone, Debug)]
 pub struct SimConfig {
-    /// A folder for each host, as `init` makes them.
+    /// A folder for each host, as joining leaves it.
     pub agents_dir: PathBuf,
     /// Spools go here, a folder for each host; it should be on a tmpfs.
     pub spool_dir: PathBuf,
@@ -49,6 +51,8 @@ pub struct SimConfig {
     pub first: usize,
     /// Take so many; none: all that follow.
     pub count: Option<usize>,
+    /// Ticks in a batch; none: as each host's configuration says.
+    pub batch_ticks: Option<usize>,
     /// What each spool may use, MiB.
     pub capacity_mib: u64,
     /// Time over which the hosts start; none: [`RAMP_PER_HOST`] each.
@@ -145,7 +149,7 @@ fn start_one(
         spool: SpoolConfig {
             path: spool.join("spool.sqlite"),
             capacity_bytes: config.capacity_mib << 20,
-            batch_ticks: agent.spool.batch_ticks,
+            batch_ticks: config.batch_ticks.unwrap_or(agent.spool.batch_ticks),
         },
         uplink: UplinkConfig {
             host: agent.host.clone(),
@@ -158,8 +162,8 @@ fn start_one(
             },
             aggregators: agent.aggregators.clone(),
         },
-        identity: Identity::load(&agent.identity.certificate, &agent.identity.key)?,
-        trust: Trust::load(&agent.identity.trust)?,
+        credentials: Credentials::load(agent.credential_files(), agent.key_exchange(), clock.clone())?,
+        join: agent.join.clone(),
         clock: clock.clone(),
         supervisor: supervisor.clone(),
     })?;
@@ -179,11 +183,7 @@ fn folders(config: &SimConfig) -> anyhow::Result<Vec<PathBuf>> {
     }
     found.sort();
     let found: Vec<_> = found.into_iter().skip(config.first).take(config.count.unwrap_or(usize::MAX)).collect();
-    ensure!(
-        !found.is_empty(),
-        "{} has no folder {NAME_PREFIX}… left: make some with `dsmil-aggregator init --host {NAME_PREFIX}0001 …`",
-        dir.display()
-    );
+    ensure!(!found.is_empty(), "{} has no folder {NAME_PREFIX}… left: have some join, with --tokens", dir.display());
     Ok(found)
 }
 

@@ -13,7 +13,7 @@ const HOUR_NS: i64 = 3_600_000_000_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_is_sampled_is_stored_shown_and_accounted_for() {
-    let (world, clock) = (World::new(), Clock::real());
+    let (world, clock) = (World::new().await, Clock::real());
     let centre = world.centre(None, &clock).await;
     let host = world.host(centre.address(), &clock).await;
     centre.more(5).await;
@@ -31,7 +31,7 @@ async fn what_is_sampled_is_stored_shown_and_accounted_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn restarts_of_both_sides_lose_nothing_and_store_nothing_twice() {
-    let (world, clock) = (World::new(), Clock::real());
+    let (world, clock) = (World::new().await, Clock::real());
     let centre = world.centre(None, &clock).await;
     let address = centre.address();
     let host = world.host(address, &clock).await;
@@ -56,7 +56,7 @@ async fn restarts_of_both_sides_lose_nothing_and_store_nothing_twice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_host_that_claims_less_than_the_fleet_file_says_is_stored_as_the_fleet_file_says() {
-    let (world, clock) = (World::new(), Clock::real());
+    let (world, clock) = (World::new().await, Clock::real());
     let fleet = "[[host]]\nname = \"h1\"\nclassification = 3\n";
     std::fs::write(world.disk.path().join("fleet.toml"), fleet).expect("written");
     let centre = world.centre(None, &clock).await;
@@ -97,7 +97,7 @@ async fn steps(step: impl Fn(i64)) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_host_whose_wall_clock_steps_is_stored_at_the_right_times() {
-    let world = World::new();
+    let world = World::new().await;
     let clock = Clock::real();
     let (host_clock, shift): (Clock, WallShift) = Clock::shifted();
     let centre = world.centre(None, &clock).await;
@@ -115,7 +115,7 @@ async fn a_host_whose_wall_clock_steps_is_stored_at_the_right_times() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn an_aggregator_whose_wall_clock_steps_rejects_and_reorders_nothing() {
-    let world = World::new();
+    let world = World::new().await;
     let (clock, shift) = Clock::shifted();
     let centre = world.centre(None, &clock).await;
     let host = world.host(centre.address(), &Clock::real()).await;
@@ -131,7 +131,7 @@ async fn an_aggregator_whose_wall_clock_steps_rejects_and_reorders_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_host_that_boots_in_1970_gets_in_and_is_stored_at_the_right_times() {
-    let world = World::new();
+    let world = World::new().await;
     let clock = Clock::real();
     let (host_clock, shift) = Clock::shifted();
     shift.set(-clock.wall_ns());

@@ -1,8 +1,6 @@
 //! Batches that no honest agent sends: rejected by name, and everything behind them flows.
 
-use crate::world::{BOOT, World, identity, set, speaker};
-use dsmil_crypto::policy::fleet_client;
-use dsmil_crypto::time::TimeSource;
+use crate::world::{BOOT, World, set, speaker};
 use dsmil_crypto::transport::{EndpointKeys, endpoint};
 use dsmil_protocol::batch::{Batch, BatchHeader, Matrix, Stamp, encode};
 use dsmil_protocol::error::ErrorCode;
@@ -36,12 +34,10 @@ fn now(clock: &Clock) -> Now {
 impl Peer {
     async fn connect(world: &World, address: std::net::SocketAddr) -> (Self, quinn::Endpoint) {
         let clock = Clock::real();
-        let (identity, trust) = identity(&world.agent_folder());
-        let wall = clock.clone();
-        let time = TimeSource::new(move || wall.wall_ns() / 1_000_000_000);
-        let config = fleet_client(&identity, &trust, time).expect("a client");
+        let link = world.link(&clock);
+        let config = link.client().expect("a client");
         let socket = endpoint(([127, 0, 0, 1], 0).into(), None, &EndpointKeys::random()).expect("a socket");
-        let name = trust.trust_domain().aggregator_dns_name();
+        let name = link.trust.trust_domain().aggregator_dns_name();
         let connection = socket.connect_with(config, address, &name).expect("dialled").await.expect("connected");
         let ticks = TickRange::new(Tick(1), Tick(100)).expect("a range");
         let hello = Hello {
@@ -115,7 +111,7 @@ fn batch(first: u64, set: SetId, metrics: usize) -> SpooledBatch {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn poison_is_rejected_by_name_and_what_is_behind_it_flows() {
-    let world = World::new();
+    let world = World::new().await;
     let centre = world.centre(None, &Clock::real()).await;
     let (mut peer, socket) = Peer::connect(&world, centre.address()).await;
     peer.talk(|p| p.session.is_open()).await;

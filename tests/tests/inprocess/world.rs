@@ -1,14 +1,18 @@
 //! A centre and a host in one process: real sockets, real tmpfs, real databases, and clocks that a test can step.
 
+use dsmil_agent::credentials::Credentials;
 use dsmil_agent::run::{Parts, Running as Host, StartError};
 use dsmil_agent::sampler::{Row, Source};
 use dsmil_agent::spool::{SpoolConfig, SpoolError};
 use dsmil_agent::uplink::UplinkConfig;
-use dsmil_aggregator::config::{Config, Listen};
+use dsmil_aggregator::config::{Advertise, Config, LinkSection, Listen};
+use dsmil_aggregator::credentials::time_source;
 use dsmil_aggregator::init::{self, Order};
 use dsmil_aggregator::run::{self, Running as Centre};
-use dsmil_crypto::identity::{Identity, Trust};
+use dsmil_crypto::identity::Identity;
+use dsmil_crypto::policy::{KeyExchange, Link};
 use dsmil_crypto::spiffe::TrustDomain;
+use dsmil_crypto::trust::Trust;
 use dsmil_protocol::ids::{BootId, HostName, TenantId, Tick};
 use dsmil_protocol::metric::{Kind, Metric, MetricSet, Repr, Scale};
 use dsmil_protocol::session::Speaker;
@@ -16,8 +20,8 @@ use dsmil_protocol::tlv::{Classification, Compartments};
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::{Drained, Supervisor};
 use dsmil_store::ledger::Totals;
+use e2e::enrol::enrol;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -31,30 +35,35 @@ pub(crate) struct World {
     pub(crate) disk: TempDir,
     pub(crate) ram: TempDir,
     config: Config,
+    identity: Identity,
+    trust: Trust,
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         dsmil_runtime::log::start(dsmil_runtime::log::Level::Info);
         let disk = tempfile::tempdir().expect("a folder on disk");
         let ram = tempfile::tempdir_in("/dev/shm").expect("a folder on tmpfs");
-        let made = init::run(&Order {
+        let (host, anywhere) = (HostName::new("h1").expect("a name"), ([127, 0, 0, 1], 0).into());
+        let order = Order {
             folder: disk.path().into(),
             name: "a1".into(),
             tenant: TenantId::new("demo").expect("a tenant"),
             trust_domain: TrustDomain::new("demo.test").expect("a domain"),
-            hosts: vec![HostName::new("h1").expect("a name")],
-            advertise: "127.0.0.1:1".into(),
+            hosts: vec![host.clone()],
+            advertise: Advertise::default(),
             https_names: vec!["localhost".into()],
-            listen: Listen { quic: ([127, 0, 0, 1], 0).into(), https: ([127, 0, 0, 1], 0).into() },
+            listen: Listen { quic: anywhere, join: anywhere, https: anywhere },
+            link: LinkSection::default(),
             hot: Some(ram.path().join("hot.sqlite")),
-            now: Clock::real().wall_ns() / 1_000_000_000,
-        })
-        .expect("init");
+        };
+        let made = init::run(&order, &Clock::real()).await.expect("init");
         let mut config = Config::load(&made.config).expect("a configuration");
         // Tests restart the centre: nobody waits five seconds for a place in the queue.
         config.agents.reconnect_window_ms = 200;
-        Self { disk, ram, config }
+        let (identities, trust) = enrol(&config, &[host], &Clock::real()).await.expect("enrolled");
+        let identity = identities.into_iter().next().expect("one host");
+        Self { disk, ram, config, identity, trust }
     }
 
     /// Starts the centre, at the address it had before if it is given.
@@ -66,9 +75,10 @@ impl World {
         RunningCentre { running, supervisor, clock: clock.clone() }
     }
 
-    /// The files of the host's identity.
-    pub(crate) fn agent_folder(&self) -> PathBuf {
-        self.disk.path().join("agents/h1")
+    /// The host's end of the link.
+    pub(crate) fn link(&self, clock: &Clock) -> Link {
+        let (identity, trust) = (self.identity.clone(), self.trust.clone());
+        Link { identity, trust, key_exchange: KeyExchange::Pure, time: time_source(clock) }
     }
 
     /// Starts the host on a runtime of its own, so that it can be killed. One that was killed lets go of the spool when
@@ -90,7 +100,7 @@ impl World {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let supervisor = Supervisor::new(clock.clone());
-        let (identity, trust) = identity(&self.agent_folder());
+        let Link { identity, trust, key_exchange, .. } = self.link(clock);
         let parts = Parts {
             source: Counting { clock: clock.clone(), set: Arc::new(set("m")) },
             spool: SpoolConfig { path: self.ram.path().join("spool.sqlite"), capacity_bytes: 8 << 20, batch_ticks: 2 },
@@ -101,8 +111,8 @@ impl World {
                 speaker: speaker(),
                 aggregators: vec![aggregator.to_string()],
             },
-            identity,
-            trust,
+            credentials: Credentials::new(identity, trust, key_exchange, None, clock.clone()),
+            join: Vec::new(),
             clock: clock.clone(),
             supervisor: supervisor.clone(),
         };
@@ -119,11 +129,6 @@ impl World {
             }
         }
     }
-}
-
-pub(crate) fn identity(folder: &Path) -> (Identity, Trust) {
-    let identity = Identity::load(&folder.join("agent.pem"), &folder.join("agent.key")).expect("an identity");
-    (identity, Trust::load(&folder.join("trust.pem")).expect("a root"))
 }
 
 pub(crate) fn speaker() -> Speaker {

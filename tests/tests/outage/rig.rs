@@ -52,7 +52,7 @@ pub(crate) fn drill(setup: Setup, body: impl AsyncFnOnce(&mut Rig<'_>) -> anyhow
     let fleet = Fleet::new(&parents, NAME, &clock).expect("a fleet's folders");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let outcome = runtime.block_on(async {
-        let mut rig = Rig::new(&fleet, &clock, setup)?;
+        let mut rig = Rig::new(&fleet, &clock, setup).await?;
         let outcome = body(&mut rig).await;
         outcome.with_context(|| format!("seed {}; last words:\n{}", setup.seed, rig.last_words()))
     });
@@ -98,29 +98,30 @@ pub(crate) struct End {
 }
 
 impl<'f> Rig<'f> {
-    fn new(fleet: &'f Fleet, clock: &Clock, setup: Setup) -> anyhow::Result<Self> {
+    async fn new(fleet: &'f Fleet, clock: &Clock, setup: Setup) -> anyhow::Result<Self> {
         let host = HostName::new("drilled")?;
         let mut hosts = vec![host.clone()];
         for number in 1..=setup.sims {
             hosts.push(HostName::new(format!("{NAME_PREFIX}{number:04}"))?);
         }
         let ports = Ports::free()?;
-        let centre = Centre::init(fleet, &hosts, ports)?;
+        let mut centre = Centre::init(fleet, &hosts, ports)?;
         centre.configure(|table| {
             // The fleet comes back spread over so long; drills have little time.
             let agents = toml::Table::from_iter([("reconnect_window_ms".to_owned(), 1_000.into())]);
             table.insert("agents".into(), agents.into());
         })?;
-        let agent = AgentProc::new(fleet, &centre, &host)?;
+        // The host joins a centre that runs; the drill starts it again as it likes.
+        centre.start().await?;
+        let agent = AgentProc::join(fleet, &centre, &host)?;
+        centre.stop().await?;
         agent.configure(|table| set(table, "spool", "batch_ticks", setup.batch_ticks.into()))?;
-        for sim in &hosts[1..] {
-            let path = centre.agent_folder(sim).join("agent.toml");
-            let mut table: toml::Table = std::fs::read_to_string(&path)?.parse()?;
-            set(&mut table, "spool", "batch_ticks", setup.batch_ticks.into());
-            std::fs::write(&path, toml::to_string(&table)?)?;
-        }
-        let options = SimOptions { seed: setup.seed, ramp_ms: Some(500), ..SimOptions::default() };
-        let sim = (setup.sims > 0).then(|| SimProc::new(fleet, &centre, options));
+        let batch_ticks = usize::try_from(setup.batch_ticks).ok();
+        let options = SimOptions { seed: setup.seed, ramp_ms: Some(500), batch_ticks, ..SimOptions::default() };
+        let sim = match &hosts[1..] {
+            [] => None,
+            simulated => Some(SimProc::new(fleet, &centre, simulated, options)?),
+        };
         Ok(Self {
             clock: clock.clone(),
             random: Random(setup.seed),
