@@ -14,4 +14,6 @@ pub mod sensors;
 pub mod settings;
 pub mod spool;
 pub mod status;
+#[cfg(test)]
+mod test_fleet;
 pub mod uplink;

@@ -101,7 +101,7 @@ fn what_does_not_fit_the_host_is_found() {
     let fleet = Fleet::new();
     let mut config = parse(MINIMAL).expect("a configuration");
     config.identity = IdentityConfig { file: dir.path().join("a.pem"), trust: dir.path().join("t") };
-    fleet.enrol("h1", NOW).0.save(&config.identity.file).expect("writes");
+    fleet.enrol("h1", NOW).save(&config.identity.file).expect("writes");
     fleet.trust(1).save(&config.identity.trust).expect("writes");
     config.join = vec!["agg.example:8101".into()];
     config.spool = SpoolSection { path: dir.path().join("spool.sqlite"), capacity_mib: 1, batch_ticks: 10 };

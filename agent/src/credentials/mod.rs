@@ -211,3 +211,6 @@ impl Credentials {
         self.0.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -147,3 +147,6 @@ async fn connect(
     }
     Err(JoinError::NoPort(failures))
 }
+
+#[cfg(test)]
+mod tests;
