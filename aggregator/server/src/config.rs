@@ -12,6 +12,12 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of a configuration file.
 const MAX_FILE_LEN: u64 = 1 << 20;
+/// The widest network that classical clients may come from: that of a large company (10.0.0.0/8), or of a provider.
+const WIDEST_V4: u8 = 8;
+/// The same for IPv6: what a provider gets.
+const WIDEST_V6: u8 = 32;
+/// How long a host may be off and still renew by its key: a day for a fleet that is never off, two years for a depot.
+const OFFLINE_DAYS: std::ops::RangeInclusive<u32> = 1..=730;
 
 /// The configuration. Relative paths are taken from the folder of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -285,6 +291,18 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
     },
+    /// It would let in what the fleet keeps out.
+    #[error("{path}: {key} = {value} is refused: {why}")]
+    Weak {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What it says.
+        value: String,
+        /// Why, and what to write in its place.
+        why: &'static str,
+    },
     /// It is not what it should be.
     #[error("{path} is not a valid configuration; docs/generated/configuration.md lists every key")]
     Invalid {
@@ -305,8 +323,29 @@ impl Config {
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
         let mut config: Self = toml::from_str(&text)
             .map_err(|source| ConfigError::Invalid { path: path.into(), source: Box::new(source) })?;
+        if let Some((key, value, why)) = config.weakness() {
+            return Err(ConfigError::Weak { path: path.into(), key, value, why });
+        }
         config.resolve(path.parent().unwrap_or(Path::new(".")));
         Ok(config)
+    }
+
+    /// A value that would undo what the rest protects.
+    fn weakness(&self) -> Option<(&'static str, String, &'static str)> {
+        let wide = |net: &&IpNet| match net {
+            IpNet::V4(net) => net.prefix_len() < WIDEST_V4,
+            IpNet::V6(net) => net.prefix_len() < WIDEST_V6,
+        };
+        if let Some(net) = self.api.allow_classical_from.iter().find(wide) {
+            let why = "clients without a post-quantum key exchange are let in from networks of yours, not from everywhere; \
+                       name a network of /8 (IPv6: /32) or smaller";
+            return Some(("api.allow_classical_from", net.to_string(), why));
+        }
+        if !OFFLINE_DAYS.contains(&self.join.max_offline_days) {
+            let why = "a key that lay about for years must not open the door again; 1 to 730 days";
+            return Some(("join.max_offline_days", self.join.max_offline_days.to_string(), why));
+        }
+        None
     }
 
     pub(crate) fn resolve(&mut self, folder: &Path) {
@@ -340,5 +379,28 @@ mod tests {
         assert!(config.listen.https.ip().is_loopback());
         assert!(toml::from_str::<Config>("name = \"a1\"\ntenant = \"demo\"\n[warm]\nretention = 3").is_err());
         assert!(toml::from_str::<Config>("name = \"a1\"\ntenant = \"de mo\"").is_err());
+    }
+
+    #[test]
+    fn what_would_weaken_the_fleet_is_refused_by_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("aggregator.toml");
+        let load = |more: &str| {
+            std::fs::write(&path, format!("name = \"a1\"\ntenant = \"demo\"\n{more}")).expect("written");
+            Config::load(&path)
+        };
+        load("[api]\nallow_classical_from = [\"10.0.0.0/8\", \"2001:db8::/32\"]").expect("networks of somebody's own");
+        for (more, key) in [
+            ("[api]\nallow_classical_from = [\"0.0.0.0/0\"]", "api.allow_classical_from"),
+            ("[api]\nallow_classical_from = [\"::/0\"]", "api.allow_classical_from"),
+            ("[join]\nmax_offline_days = 100000", "join.max_offline_days"),
+            ("[join]\nmax_offline_days = 0", "join.max_offline_days"),
+        ] {
+            let error = load(more).expect_err("weak");
+            assert!(matches!(&error, ConfigError::Weak { key: found, .. } if *found == key), "{error}");
+        }
+        for unknown in ["[link]\npolicy = \"classical\"", "[link]\ngroups = [\"x25519\"]", "[join]\nopen = true"] {
+            assert!(matches!(load(unknown), Err(ConfigError::Invalid { .. })), "{unknown}");
+        }
     }
 }
