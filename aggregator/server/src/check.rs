@@ -4,12 +4,16 @@ use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::fleet::Fleet;
 use crate::run::{NO_BUNDLE, open_state};
+use crate::trust::{DRAFT_FILE, DraftError, TrustDraft};
 use anyhow::Context;
-use dsmil_crypto::PROVIDER_VERSION;
 use dsmil_crypto::identity::Credential;
+use dsmil_crypto::provider_version;
+use dsmil_crypto::trust::Trust;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Supervisor;
+use dsmil_store::state::State;
 use serde::Serialize;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -52,7 +56,7 @@ pub async fn run(path: &Path, clock: &Clock) -> Vec<Finding> {
         }
     };
     note(&mut findings, "configuration", Outcome::Ok, path.display().to_string());
-    note(&mut findings, "cryptography", Outcome::Ok, PROVIDER_VERSION.to_string());
+    note(&mut findings, "cryptography", Outcome::Ok, provider_version());
     match Fleet::load(&config.fleet) {
         Ok(fleet) => {
             let detail = format!("{} hosts, {} devices", fleet.hosts().count(), fleet.devices().count());
@@ -60,6 +64,7 @@ pub async fn run(path: &Path, clock: &Clock) -> Vec<Finding> {
         }
         Err(error) => note(&mut findings, "fleet file", Outcome::Error, chain(&error)),
     }
+    advertise(&config, &mut findings);
     identity(&config, clock, &mut findings).await;
     let https = Credential::load(&config.identity.https_certificate, &config.identity.https_key);
     attempt(&mut findings, "HTTPS certificate", https.map(|_| "loads".to_string()));
@@ -72,35 +77,98 @@ pub async fn run(path: &Path, clock: &Clock) -> Vec<Finding> {
 /// Opens the state as `run` does, looks at the trust bundle, and makes a leaf with the newest issuer to see that it can.
 async fn identity(config: &Config, clock: &Clock, findings: &mut Vec<Finding>) {
     let supervisor = Supervisor::new(clock.clone());
-    if let Err(error) = trust(config, clock, &supervisor, findings).await {
-        note(findings, "trust", Outcome::Error, format!("{error:#}"));
+    if let Err(error) = state(config, clock, &supervisor, findings).await {
+        note(findings, "identity", Outcome::Error, format!("{error:#}"));
     }
     supervisor.drain(DRAIN_WITHIN).await;
 }
 
-async fn trust(
+async fn state(
     config: &Config,
     clock: &Clock,
     supervisor: &Supervisor,
     findings: &mut Vec<Finding>,
 ) -> anyhow::Result<()> {
     anyhow::ensure!(config.state.exists(), "there is no {}; `dsmil-aggregator init` makes it", config.state.display());
-    let bundle = open_state(config, supervisor)?.bundle().await?.context(NO_BUNDLE)?;
+    let state = open_state(config, supervisor)?;
+    rows(&state, clock, findings).await?;
+    let bundle = state.bundle().await?.context(NO_BUNDLE)?;
+    let now_s = clock.wall_ns().div_euclid(1_000_000_000);
+    bundle_of(&Trust::own(&bundle.bytes)?, now_s, findings);
+    draft(config, &bundle.bytes, findings);
     let credentials = Credentials::new(config, &bundle.bytes, clock)?;
     let held = credentials.held();
-    let left = held.trust.bundle().expires_s - credentials.time().unix_seconds();
-    let detail = format!(
-        "{}, bundle {}, {} days left{}",
-        held.trust.trust_domain(),
-        held.trust.version(),
-        left.div_euclid(86_400),
-        if left < EXPIRES_SOON { "; bring the root and run `dsmil-aggregator trust sign`, then publish" } else { "" }
-    );
-    note(findings, "trust", outcome_of(left), detail);
-    let left = held.issuer.validity().not_after - credentials.time().unix_seconds();
-    let detail = format!("signs as {}, {} days left", held.identity.id(), left.div_euclid(86_400));
+    let left = held.issuer.validity().not_after - now_s;
+    let remedy = if left < EXPIRES_SOON { "; have another added: `dsmil-aggregator trust add-issuer`" } else { "" };
+    let detail = format!("signs as {}, {} days left{remedy}", held.identity.id(), left.div_euclid(86_400));
     note(findings, "issuer", outcome_of(left), detail);
     Ok(())
+}
+
+/// What the state holds, and what of it is damaged.
+async fn rows(state: &State, clock: &Clock, findings: &mut Vec<Finding>) -> anyhow::Result<()> {
+    let (hosts, tokens) = (state.hosts().await?, state.tokens().await?);
+    let enrolled = hosts.rows.iter().filter(|row| row.key.is_some() && row.revoked.is_none()).count();
+    let revoked = hosts.rows.iter().filter(|row| row.revoked.is_some()).count();
+    let now_ms = clock.wall_ms();
+    let open = tokens.rows.iter().filter(|row| row.used.is_none() && row.expires_ms > now_ms).count();
+    let detail = format!("{enrolled} hosts enrolled, {revoked} revoked, {open} join tokens open");
+    note(findings, "state", Outcome::Ok, detail);
+    for damaged in hosts.damaged.iter().chain(&tokens.damaged) {
+        note(findings, "state", Outcome::Warning, damaged.to_string());
+    }
+    Ok(())
+}
+
+fn bundle_of(trust: &Trust, now_s: i64, findings: &mut Vec<Finding>) {
+    let left = trust.bundle().expires_s.saturating_sub(now_s);
+    let remedy = "; bring the root and run `dsmil-aggregator trust sign`, then `trust publish`";
+    let detail = format!(
+        "{}, bundle {}, {} days left{}",
+        trust.trust_domain(),
+        trust.version(),
+        left.div_euclid(86_400),
+        if left < EXPIRES_SOON { remedy } else { "" }
+    );
+    note(findings, "trust", outcome_of(left), detail);
+}
+
+/// A draft that waits for its signature is somebody's unfinished work.
+fn draft(config: &Config, held: &[u8], findings: &mut Vec<Finding>) {
+    let path = config.state.with_file_name(DRAFT_FILE);
+    let pending = TrustDraft::load(&path).and_then(|draft| {
+        let Some(draft) = draft else { return Ok(None) };
+        // What is in force was opened a moment ago.
+        Trust::own(held).map_err(DraftError::Base).and_then(|held| draft.check_base(&held)).map(|()| Some(draft))
+    });
+    match pending {
+        Ok(None) => {}
+        Ok(Some(draft)) => {
+            let changes = draft.changes().len();
+            let detail = format!("{} waits for the root's signature; {changes} changes", path.display());
+            note(findings, "trust draft", Outcome::Ok, detail);
+        }
+        Err(error) => note(findings, "trust draft", Outcome::Warning, chain(&error)),
+    }
+}
+
+/// Hosts are told these addresses; whether they lead here from outside nobody in here can know.
+fn advertise(config: &Config, findings: &mut Vec<Finding>) {
+    let told = &config.advertise;
+    let is_local = |address: &String| {
+        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+        host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    };
+    let (outcome, verdict) = if told.agents.is_empty() || told.join.is_empty() {
+        (Outcome::Warning, "; nobody can join: set `agents` and `join` in [advertise] to HOST:PORT")
+    } else if told.agents.iter().chain(&told.join).all(is_local) {
+        (Outcome::Warning, "; only this machine can join: set [advertise] to a name that others know")
+    } else {
+        (Outcome::Ok, "")
+    };
+    let list = |addresses: &[String]| if addresses.is_empty() { "nowhere".into() } else { addresses.join(", ") };
+    let detail = format!("link at {}, join port at {}{verdict}", list(&told.agents), list(&told.join));
+    note(findings, "advertised", outcome, detail);
 }
 
 fn outcome_of(left_s: i64) -> Outcome {

@@ -11,21 +11,22 @@ use crate::config::{
 use crate::fleet::{EXAMPLE, Fleet, FleetError};
 use crate::run::open_state;
 use anyhow::Context;
-use dsmil_authority::{Issuer, TrustBundle};
+use dsmil_authority::{Fingerprint, Issuer, TrustBundle};
 use dsmil_crypto::csr::CheckedCsr;
 use dsmil_crypto::issue::{FleetRoot, HTTPS_LEAF_LIFETIME, HttpsRoot, IssuerKey};
 use dsmil_crypto::spiffe::TrustDomain;
 use dsmil_crypto::token::ApiToken;
-use dsmil_crypto::trust::sign;
+use dsmil_crypto::trust::{Trust, sign};
 use dsmil_protocol::ids::{HostName, TenantId};
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Supervisor;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 /// How long a trust bundle counts unless the one who signs it says otherwise: the root is brought back once a year.
@@ -66,6 +67,9 @@ pub struct Made {
     /// The folder with the root's key, to be taken away. Nothing where it was made before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub root: Option<PathBuf>,
+    /// SHA-384 of the root's certificate: what join tokens pin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_fingerprint: Option<Fingerprint>,
     /// The token for the API, shown this once. Nothing where it was made before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_token: Option<String>,
@@ -80,34 +84,35 @@ pub async fn run(order: &Order, clock: &Clock) -> anyhow::Result<Made> {
     let folder = &order.folder;
     let config = folder.join("aggregator.toml");
     let is_new = !config.exists();
-    let api_token = if is_new { Some(centre(order, clock).await?) } else { None };
+    let (api_token, root_fingerprint) = if is_new { Some(centre(order, clock).await?) } else { None }.unzip();
     let fleet = add_hosts(order)?;
     Ok(Made {
         config,
         root: is_new.then(|| folder.join("root")),
+        root_fingerprint,
         api_token,
         https_root: folder.join("identity/https-root.pem"),
         hosts: fleet.hosts().map(|(name, _)| name.clone()).collect(),
     })
 }
 
-async fn centre(order: &Order, clock: &Clock) -> anyhow::Result<String> {
+/// The API token, and the fingerprint of the root.
+async fn centre(order: &Order, clock: &Clock) -> anyhow::Result<(String, Fingerprint)> {
     for sub in ["root", "identity/issuers", "state", "warm"] {
         make_folder(&order.folder.join(sub))?;
     }
     let now_s = clock.wall_ns().div_euclid(1_000_000_000);
-    let root = fleet_root(order, now_s)?;
     let mut config = config(order);
     let text = toml::to_string_pretty(&config)?;
     config.resolve(&order.folder);
-    first_bundle(order, &config, &root, now_s, clock).await?;
+    let root = first_bundle(order, &config, now_s, clock).await?;
     https(order, now_s)?;
     let token = ApiToken::generate();
     write(&order.folder.join("api-tokens"), 0o600, &format!("{}\n", token.hash()))?;
     let fleet = if order.hosts.is_empty() { EXAMPLE } else { EMPTY_FLEET };
     write(&order.folder.join("fleet.toml"), 0o644, fleet)?;
     write(&order.folder.join("aggregator.toml"), 0o644, &text)?;
-    Ok(token.secret().to_string())
+    Ok((token.secret().to_string(), root))
 }
 
 fn fleet_root(order: &Order, now_s: i64) -> anyhow::Result<FleetRoot> {
@@ -140,37 +145,47 @@ fn config(order: &Order) -> Config {
     }
 }
 
-/// An issuer, its certificate, and the bundle that names it. What an interrupted init has published stays.
-async fn first_bundle(
+/// The root, an issuer, its certificate, and the bundle that names them. What an interrupted init has published stays: its
+/// root may have been taken away. Returns the root's fingerprint.
+async fn first_bundle(order: &Order, config: &Config, now_s: i64, clock: &Clock) -> anyhow::Result<Fingerprint> {
+    let supervisor = Supervisor::new(clock.clone());
+    let published = publish_first(order, config, now_s, clock, &supervisor).await;
+    supervisor.drain(DRAIN_WITHIN).await;
+    published
+}
+
+async fn publish_first(
     order: &Order,
     config: &Config,
-    root: &FleetRoot,
     now_s: i64,
     clock: &Clock,
-) -> anyhow::Result<()> {
-    let supervisor = Supervisor::new(clock.clone());
-    let state = open_state(config, &supervisor)?;
-    if state.bundle().await?.is_none() {
-        let name = format!("{}-1", order.name);
-        let key = IssuerKey::generate()?;
-        key.save(&config.identity.issuers.join(format!("{name}.key")))?;
-        let certificate = root.certify_issuer(&name, &CheckedCsr::check(&key.request()?)?, now_s)?;
-        let bundle = TrustBundle {
-            version: 1,
-            trust_domain: order.trust_domain.to_string(),
-            issued_s: now_s,
-            expires_s: now_s.saturating_add_unsigned(BUNDLE_LIFETIME.as_secs()),
-            roots: vec![root.certificate().to_vec()],
-            issuers: vec![Issuer { name, certificates: vec![certificate.to_vec()] }],
-            order_keys: Vec::new(),
-            revoked: Vec::new(),
-            retired: Vec::new(),
-        };
-        let bytes = sign(&bundle, &[root])?;
-        state.publish_bundle(1, bytes, "the first".into(), "init", clock.wall_ms()).await?;
+    supervisor: &Supervisor,
+) -> anyhow::Result<Fingerprint> {
+    let state = open_state(config, supervisor)?;
+    if let Some(bundle) = state.bundle().await? {
+        let trust = Trust::own(&bundle.bytes).context("the trust bundle that is there cannot be used")?;
+        let (root, _) = trust.roots().next().context("the trust bundle that is there names no root")?;
+        return Ok(*root);
     }
-    supervisor.drain(DRAIN_WITHIN).await;
-    Ok(())
+    let root = fleet_root(order, now_s)?;
+    let name = format!("{}-1", order.name);
+    let key = IssuerKey::generate()?;
+    key.save(&config.identity.issuers.join(format!("{name}.key")))?;
+    let certificate = root.certify_issuer(&name, &CheckedCsr::check(&key.request()?)?, now_s)?;
+    let bundle = TrustBundle {
+        version: 1,
+        trust_domain: order.trust_domain.to_string(),
+        issued_s: now_s,
+        expires_s: now_s.saturating_add_unsigned(BUNDLE_LIFETIME.as_secs()),
+        roots: vec![root.certificate().to_vec()],
+        issuers: vec![Issuer { name, certificates: vec![certificate.to_vec()] }],
+        order_keys: Vec::new(),
+        revoked: Vec::new(),
+        retired: Vec::new(),
+    };
+    let bytes = sign(&bundle, &[&root])?;
+    state.publish_bundle(1, bytes, "the first".into(), "init", clock.wall_ms()).await?;
+    Ok(root.fingerprint())
 }
 
 fn https(order: &Order, now_s: i64) -> anyhow::Result<()> {
@@ -217,10 +232,52 @@ fn write(path: &Path, mode: u32, text: &str) -> anyhow::Result<()> {
     })
 }
 
-/// The address that hosts are told where none was given: the listening one, on loopback if it is unspecified.
-pub fn advertised(listen: SocketAddr) -> String {
-    if listen.ip().is_unspecified() { format!("127.0.0.1:{}", listen.port()) } else { listen.to_string() }
+/// Where hosts reach an aggregator that listens at `listen`: at `host`, or where none was given, at the listening address,
+/// which is loopback if it is unspecified.
+pub fn advertised(host: Option<&AdvertisedHost>, listen: &Listen) -> Advertise {
+    let at = |address: SocketAddr| match host {
+        Some(host) => format!("{}:{}", host.0, address.port()),
+        None if address.ip().is_unspecified() => format!("127.0.0.1:{}", address.port()),
+        None => address.to_string(),
+    };
+    Advertise { agents: vec![at(listen.quic)], join: vec![at(listen.join)] }
 }
+
+/// A DNS name or an address without a port; an IPv6 address in brackets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdvertisedHost(String);
+
+impl FromStr for AdvertisedHost {
+    type Err = AdvertisedHostError;
+
+    fn from_str(text: &str) -> Result<Self, AdvertisedHostError> {
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        if bare.parse::<Ipv6Addr>().is_ok() {
+            return Ok(Self(format!("[{bare}]")));
+        }
+        let refused = match text.rsplit_once(':') {
+            Some((host, port)) if port.parse::<u16>().is_ok() => AdvertisedHostError::Port(host.into()),
+            _ => AdvertisedHostError::Name,
+        };
+        let letters = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+        let is_name = (1..=MAX_NAME_LEN).contains(&text.len()) && text.bytes().all(letters);
+        if is_name { Ok(Self(text.into())) } else { Err(refused) }
+    }
+}
+
+/// Why a text is no host to advertise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdvertisedHostError {
+    /// With a port.
+    #[error("give the name without a port: `--advertise {0}`; the ports are those of --quic and --join")]
+    Port(String),
+    /// Neither.
+    #[error("it is neither a DNS name nor an IP address")]
+    Name,
+}
+
+/// Bytes of a DNS name (RFC 1035, section 2.3.4).
+const MAX_NAME_LEN: usize = 253;
 
 #[cfg(test)]
 mod tests {
@@ -250,7 +307,7 @@ mod tests {
         let config = std::fs::read(&first.config).expect("a configuration");
         std::fs::remove_dir_all(folder.path().join("root")).expect("taken away");
         let second = run(&order(folder.path(), &["h1", "h2"]), &clock).await.expect("init again");
-        assert_eq!((second.api_token, second.root), (None, None));
+        assert_eq!((second.api_token, second.root, second.root_fingerprint), (None, None, None));
         assert_eq!(second.hosts.len(), 2);
         assert_eq!(std::fs::read(&first.config).expect("still there"), config);
         assert_eq!(Fleet::load(&folder.path().join("fleet.toml")).expect("a fleet").hosts().count(), 2);
@@ -268,6 +325,7 @@ mod tests {
         let (folder, clock) = (tempfile::tempdir().expect("a folder"), Clock::real());
         run(&order(folder.path(), &["h1"]), &clock).await.expect("init");
         std::fs::remove_file(folder.path().join("aggregator.toml")).expect("as if it had never been written");
+        std::fs::remove_dir_all(folder.path().join("root")).expect("taken away");
         let made = run(&order(folder.path(), &["h1"]), &clock).await.expect("init again");
         let config = Config::load(&made.config).expect("a valid configuration");
         let supervisor = Supervisor::new(clock.clone());
@@ -276,6 +334,28 @@ mod tests {
         let credentials =
             Credentials::new(&config, &bundle.bytes, &clock).expect("the issuer that is listed has its key");
         assert_eq!(credentials.held().identity.id().to_string(), "spiffe://demo.test/aggregator/a1");
+        assert!(!folder.path().join("root/root.key").exists(), "the root of that bundle has been taken away");
         supervisor.drain(DRAIN_WITHIN).await;
+    }
+
+    #[test]
+    fn an_advertised_host_has_no_port_and_gets_those_of_the_listeners() {
+        let listen = Listen::default();
+        let told = |host: &str| host.parse().map(|host: AdvertisedHost| advertised(Some(&host), &listen));
+        for (host, agents, join) in [
+            ("a1.example", "a1.example:8100", "a1.example:8101"),
+            ("192.0.2.1", "192.0.2.1:8100", "192.0.2.1:8101"),
+            ("2001:db8::1", "[2001:db8::1]:8100", "[2001:db8::1]:8101"),
+            ("[2001:db8::1]", "[2001:db8::1]:8100", "[2001:db8::1]:8101"),
+        ] {
+            let expected = Advertise { agents: vec![agents.into()], join: vec![join.into()] };
+            assert_eq!(told(host), Ok(expected), "{host}");
+        }
+        assert_eq!(told("a1.example:8100"), Err(AdvertisedHostError::Port("a1.example".into())));
+        assert_eq!(told("[2001:db8::1]:8100"), Err(AdvertisedHostError::Port("[2001:db8::1]".into())));
+        for bad in ["", "a b", "a/b", "a:b", "https://a1.example"] {
+            assert_eq!(told(bad), Err(AdvertisedHostError::Name), "{bad:?}");
+        }
+        assert_eq!(advertised(None, &listen).join, ["127.0.0.1:8101"]);
     }
 }

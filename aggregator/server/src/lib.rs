@@ -14,4 +14,6 @@ pub mod prometheus;
 pub mod refusals;
 pub mod registry;
 pub mod run;
+pub mod security_log;
 pub mod telemetry;
+pub mod trust;
