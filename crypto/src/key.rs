@@ -6,9 +6,7 @@ use crate::backend;
 use aws_lc_rs::digest;
 use dsmil_authority::Fingerprint;
 use rcgen::{PKCS_ML_DSA_87, PublicKeyData, SignatureAlgorithm};
-use rustls::pki_types::{
-    AlgorithmIdentifier, PrivateKeyDer, PrivatePkcs8KeyDer, alg_id,
-};
+use rustls::pki_types::{AlgorithmIdentifier, PrivateKeyDer, PrivatePkcs8KeyDer, alg_id};
 use rustls::sign::public_key_to_spki;
 use std::fmt;
 use std::path::Path;

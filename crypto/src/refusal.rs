@@ -26,11 +26,11 @@ pub enum Refusal {
     UnknownRoot,
     /// The peer's certificate was issued by an issuer that the fleet has retired.
     RetiredIssuer,
-    /// The key of the peer's certificate is revoked in the trust bundle.
+    /// The key of the peer's certificate, or of its issuer, is revoked in the trust bundle.
     Revoked,
     /// The trust bundle that the peer would be judged by has expired: nobody is trusted until there is a newer one.
     TrustExpired,
-    /// The peer's certificate has expired.
+    /// The peer's certificate has expired, or that of its issuer or root.
     Expired,
     /// The peer's certificate is not valid yet: one of the two clocks is wrong.
     NotYetValid,

@@ -1,7 +1,8 @@
 //! Who may sit at the other end: rustls' chain checks, plus what they do not look at.
 //!
 //! On the fleet link a leaf must hold an ML-DSA-87 key that is not revoked, be signed by an issuer of the trust bundle, be
-//! valid now, be meant for its end of TLS, and name the right role in our trust domain, while the bundle itself counts. On
+//! valid now, be meant for its end of TLS, and name the right role in our trust domain, while the bundle itself and the
+//! issuer's own certificate count: rustls takes an anchor for a name and a key, without an end. On
 //! the join port, where the one who comes has no bundle yet or an old one, an aggregator's leaf must lead to a root.
 
 use std::fmt;
