@@ -9,6 +9,7 @@ use crate::ingest::{Ingest, Parts};
 use crate::join::{JoinPort, Told};
 use crate::live::Live;
 use crate::registry::Registry;
+use crate::security_log;
 use crate::telemetry::Telemetry;
 use anyhow::Context;
 use dsmil_crypto::https::HttpsServer;
@@ -68,9 +69,8 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
 
     let store = open_store(config, clock, supervisor)?;
     let (live, telemetry) = (Live::default(), Telemetry::default());
-    for (name, _) in fleet.get().hosts() {
-        live.update(name, |_| {});
-    }
+    log_refusals(config, &telemetry, clock, supervisor)?;
+    fleet.get().hosts().for_each(|(name, _)| live.update(name, |_| {}));
 
     let keys = Arc::new(EndpointKeys::load_or_create(&config.identity.endpoint_keys)?);
     let ingest = Ingest::new(Parts {
@@ -97,7 +97,7 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
         credentials: credentials.clone(),
         told: told(config),
         max_offline_s: i64::from(config.join.max_offline_days) * SECONDS_PER_DAY,
-        admission,
+        admission: admission.clone(),
         telemetry: telemetry.clone(),
         clock: clock.clone(),
     };
@@ -116,6 +116,9 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
         live: live.clone(),
         fleet: fleet.clone(),
         telemetry: telemetry.clone(),
+        registry: registry.clone(),
+        credentials: credentials.clone(),
+        admission,
         tokens: Tokens::new(tokens),
         clock: clock.clone(),
         clearance: config.api.clearance,
@@ -133,6 +136,13 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
 pub fn open_state(config: &Config, supervisor: &Supervisor) -> anyhow::Result<State> {
     make_folder(&config.state)?;
     Ok(State::open(&config.state, config.tenant.clone(), supervisor)?)
+}
+
+/// Keeps the security log. Its handle of the state outlives the others' by the last rows.
+fn log_refusals(config: &Config, telemetry: &Telemetry, clock: &Clock, supervisor: &Supervisor) -> anyhow::Result<()> {
+    let last = Supervisor::new(clock.clone());
+    security_log::start(open_state(config, &last)?, last, telemetry.clone(), clock.clone(), supervisor);
+    Ok(())
 }
 
 /// What to do where no bundle was ever published.

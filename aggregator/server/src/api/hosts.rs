@@ -4,6 +4,7 @@ use super::App;
 use super::ledgers::Boot;
 use super::openapi::Refusals;
 use super::problem::Problem;
+use super::security::enrolment::HostIdentity;
 use crate::live::{HostNow, Link};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -164,6 +165,7 @@ pub(super) struct HostDetail {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "UNCLASS")]
     clearance: Option<&'static str>,
+    identity: HostIdentity,
     link: LinkDetail,
     /// Its running boot.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -240,7 +242,7 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Json<HostList> {
     Json(HostList { hosts: context.hosts().into_iter().map(summary).collect() })
 }
 
-/// One host: its link, what was negotiated, its clock and spool, and per boot what is stored, waiting and lost.
+/// One host: its identity, its link, what was negotiated, its clock and spool, and per boot what is stored, waiting and lost.
 #[utoipa::path(
     get, path = "/api/v1/hosts/{id}", tag = "hosts",
     params(("id" = String, Path, description = "the host's name in the fleet file")),
@@ -281,6 +283,7 @@ fn detail(app: &App, host: HostName) -> HostDetail {
         enrolled: enrolled.is_some(),
         devices: enrolled.map(|enrolled| enrolled.grant.devices.iter().map(|device| device.0).collect()),
         clearance: enrolled.map(|enrolled| enrolled.grant.clearance.name()),
+        identity: HostIdentity::of(context.registry.host(&host), &now),
         link: link(&now, context.clock.wall_ms()),
         boot: now.boot.map(|boot| boot.to_string()),
         agent_version: now.agent_version.clone(),

@@ -5,16 +5,17 @@
 
 use super::{ApiContext, App, Dropped, routes};
 use crate::api::stats::Place;
-use crate::refusals::{Port, Refused};
+use crate::refusals::{Port, Refused, Side};
 use axum::Router;
 use dsmil_crypto::https::{HttpsServer, negotiated};
+use dsmil_crypto::refusal::Refusal;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::{OnFailure, Stop, Supervisor};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -46,6 +47,9 @@ const WRITE_DEADLINE_MS: u32 = 30_000;
 const STOP_GRACE: Duration = Duration::from_secs(3);
 /// After `accept` failed (out of files, for one), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two lines of the log about clients without a post-quantum key exchange: strangers must not fill a disk, and who
+/// looks for the reason finds one a minute old.
+const CLASSICAL_LINE_EVERY: Duration = Duration::from_secs(60);
 /// The first byte of a TLS record that carries a handshake (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
 
@@ -64,6 +68,8 @@ pub(super) struct Server {
     context: ApiContext,
     supervisor: Supervisor,
     stop: Stop,
+    /// When the log last spoke of a client without a post-quantum key exchange, on the monotonic clock.
+    classical_line: Mutex<Option<Duration>>,
 }
 
 /// Why a connection ended before its time.
@@ -82,7 +88,8 @@ impl Server {
         let app = App::new(context.clone());
         app.journal.start(context.store.clone(), context.clock.clone(), supervisor);
         let (supervisor, stop) = (supervisor.clone(), supervisor.stop());
-        Arc::new(Self { router: routes::router(app), https, context, supervisor, stop })
+        let classical_line = Mutex::new(None);
+        Arc::new(Self { router: routes::router(app), https, context, supervisor, stop, classical_line })
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener) {
@@ -106,23 +113,59 @@ impl Server {
         let stats = &self.context.stats;
         let place = match stats.enter(peer.ip().to_canonical()) {
             Ok(place) => place,
-            Err(why) => return stats.dropped(why),
+            Err(why) => {
+                stats.dropped(why);
+                return self.refused(Refused::by_us(Port::Https, Refusal::Busy), peer.ip());
+            }
         };
         let server = Arc::clone(self);
         self.supervisor.spawn("https-connection", OnFailure::Note, async move {
-            // What strangers do wrong is counted: a line each would let them fill a disk.
-            match server.connection(stream, peer, place).await {
-                Ok(()) => {}
-                Err(ConnectionError::Silent) => server.context.stats.dropped(Dropped::Silent),
-                Err(ConnectionError::PlainHttp) => server.context.stats.dropped(Dropped::PlainHttp),
-                Err(ConnectionError::Handshake(error)) => {
-                    server.context.stats.dropped(Dropped::Handshake);
-                    let now_ms = server.context.clock.wall_ms();
-                    server.context.telemetry.refused.note(refused(&error), peer.ip(), now_ms);
-                }
+            if let Err(error) = server.connection(stream, peer, place).await {
+                server.failed(&error, peer.ip());
             }
             Ok::<(), std::convert::Infallible>(())
         });
+    }
+
+    /// Counts a connection that came to nothing. What strangers do wrong is counted: a line each would let them fill a disk.
+    fn failed(&self, error: &ConnectionError, from: IpAddr) {
+        let stats = &self.context.stats;
+        match error {
+            ConnectionError::PlainHttp => stats.dropped(Dropped::PlainHttp),
+            ConnectionError::Silent => {
+                stats.dropped(Dropped::Silent);
+                self.refused(Refused::of_tls(Port::Https, None), from);
+            }
+            ConnectionError::Handshake(error) => {
+                stats.dropped(Dropped::Handshake);
+                self.refused(refused(error), from);
+            }
+        }
+    }
+
+    fn refused(&self, refused: Refused, from: IpAddr) {
+        let from = from.to_canonical();
+        self.context.telemetry.refused.note(refused, from, self.context.clock.wall_ms());
+        tracing::debug!(%from, side = refused.side.as_str(), reason = refused.reason.as_str(), "an HTTPS client was refused");
+        let is_classical = refused.side == Side::Us && refused.reason == Refusal::KeyExchange.into();
+        if is_classical && self.may_speak_of_classical() {
+            tracing::warn!(
+                %from,
+                "an HTTPS client without a post-quantum key exchange was refused: give it a newer TLS library, or list its \
+                 network in api.allow_classical_from; there may be more, GET /api/v1/security/link lists them"
+            );
+        }
+    }
+
+    /// Once in [`CLASSICAL_LINE_EVERY`].
+    fn may_speak_of_classical(&self) -> bool {
+        let now = self.context.clock.mono();
+        let mut last = self.classical_line.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| now.saturating_sub(last) >= CLASSICAL_LINE_EVERY);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
     }
 
     async fn connection(&self, stream: TcpStream, peer: SocketAddr, mut place: Place) -> Result<(), ConnectionError> {
@@ -134,8 +177,8 @@ impl Server {
             () = self.context.clock.sleep(HANDSHAKE_DEADLINE) => return Err(ConnectionError::Silent),
             () = self.stop.requested() => return Ok(()),
         };
-        if negotiated(tls.get_ref().1).is_some_and(|session| session.classical) {
-            place.is_classical();
+        if let Some(session) = negotiated(tls.get_ref().1) {
+            place.has_session(session, self.context.clock.wall_ms());
         }
         self.requests(tls).await;
         Ok(())

@@ -2,6 +2,8 @@
 //!
 //! Sums over ledgers are gauges: pruning takes away from them.
 
+mod security;
+
 use super::App;
 use super::ledgers::LedgerTotals;
 use super::openapi::Refusals;
@@ -12,7 +14,6 @@ use crate::telemetry::{DELAY_BOUNDS_MS, Delays};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use dsmil_crypto::refusal::Refusal;
 use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::HostName;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ fn exposition(app: &App) -> String {
     let mut page = Page(Exposition::default());
     program(app, &mut page);
     ingest(app, &mut page);
+    security::write(app, &mut page);
     journal(app, &mut page);
     hot_cache(app, &mut page);
     ledger(app, &mut page);
@@ -101,17 +103,10 @@ fn ingest(app: &App, page: &mut Page) {
     page.counter("dsmil_ticks_stored_total", "Ticks in the stored batches.", t.ticks.get());
     page.counter("dsmil_samples_stored_total", "Samples in the stored batches.", t.samples.get());
     delays(&t.delays, page);
-    let (faults, refusals) = (t.faults(), t.refusals());
+    let faults = t.faults();
     let count = |code: &ErrorCode| float(faults.get(code).copied().unwrap_or(0));
     let family = ("dsmil_frame_faults_total", Type::Counter, "Refused frames and batches, by error code.");
     page.labelled(family, "code", ErrorCode::ALL.iter().map(|code| (code.name(), count(code))));
-    let count = |why: &Refusal| float(refusals.get(why).copied().unwrap_or(0));
-    let family = (
-        "dsmil_handshake_refusals_total",
-        Type::Counter,
-        "Handshakes that came to nothing, fleet link and HTTPS, by reason.",
-    );
-    page.labelled(family, "reason", Refusal::ALL.iter().map(|why| (why.as_str(), count(why))));
 }
 
 fn delays(delays: &Delays, page: &mut Page) {
@@ -218,8 +213,11 @@ fn https(app: &App, page: &mut Page) {
     page.gauge("dsmil_api_connections", "HTTPS connections that are open.", float(stats.connections() as u64));
     let help = "Of these, without a post-quantum key exchange.";
     page.gauge("dsmil_api_classical_connections", help, float(stats.classical_now()));
-    let help = "HTTPS sessions without a post-quantum key exchange.";
-    page.counter("dsmil_api_classical_sessions_total", help, stats.classical_sessions());
+    page.0.family("dsmil_https_sessions_total", Type::Counter, Some("HTTPS sessions, by group of the key exchange."));
+    for (session, count) in stats.sessions() {
+        let labels = [("group", session.group), ("classical", if session.classical { "true" } else { "false" })];
+        page.0.sample("dsmil_https_sessions_total", labels, float(count));
+    }
     let family = ("dsmil_api_dropped_connections_total", Type::Counter, "Connections that came to nothing, by reason.");
     page.labelled(family, "reason", Dropped::ALL.iter().map(|why| (why.name(), float(stats.dropped_count(*why)))));
     let family = ("dsmil_api_responses_total", Type::Counter, "Answers, by class of status.");

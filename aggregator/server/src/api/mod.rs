@@ -15,16 +15,20 @@ mod pipeline;
 pub(crate) mod problem;
 mod routes;
 mod scrape;
+mod security;
 mod stats;
 #[cfg(test)]
 mod tests;
 
 pub use listen::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, serve};
-pub use stats::{ApiStats, Dropped};
+pub use stats::{ApiStats, ClassicalClient, Dropped};
 
+use crate::admission::Admission;
+use crate::credentials::Credentials;
 use crate::fleet::FleetHandle;
 use crate::live::{Latest, Live};
 use crate::prometheus::LOOK_BACK_MS;
+use crate::registry::Registry;
 use crate::telemetry::Telemetry;
 use dsmil_crypto::token::TokenHash;
 use dsmil_protocol::ids::{HostName, TenantId};
@@ -50,6 +54,12 @@ pub struct ApiContext {
     pub fleet: FleetHandle,
     /// The aggregator's own counters.
     pub telemetry: Telemetry,
+    /// Which host is enrolled with which key, and the security log.
+    pub registry: Registry,
+    /// Who this aggregator is and whom it trusts.
+    pub credentials: Credentials,
+    /// How many may come to the fleet link and the join port.
+    pub admission: Admission,
     /// Who may ask.
     pub tokens: Tokens,
     /// The time.

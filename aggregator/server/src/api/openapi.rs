@@ -21,6 +21,8 @@ use utoipa::{IntoResponses, Modify, OpenApi};
         super::hosts::one,
         super::scrape::host_metrics,
         super::scrape::discovery,
+        super::security::link::link,
+        super::security::log::log,
         document,
         prometheus::query,
         prometheus::query_range,
@@ -33,6 +35,7 @@ use utoipa::{IntoResponses, Modify, OpenApi};
     tags(
         (name = "health", description = "The aggregator itself"),
         (name = "hosts", description = "The fleet"),
+        (name = "security", description = "Identity, trust and refusals"),
         (name = "prometheus", description = "Prometheus's query API, for plain selectors"),
     )
 )]

@@ -1,9 +1,11 @@
 //! `GET /health/pipeline`: each stage that a tick goes through, with its counts.
 
 use super::App;
-use super::health::{Health, Status};
+use super::health::{self, Health, Status};
 use super::ledgers::LedgerTotals;
 use super::openapi::Refusals;
+use super::security::enrolment::HostCounts;
+use super::security::trust::TimeLeft;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -15,6 +17,7 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct Pipeline {
     status: Status,
+    identity: IdentityStage,
     ingest: IngestStage,
     journal: JournalStage,
     /// Absent if there is no cache.
@@ -33,6 +36,23 @@ pub(super) struct Pipeline {
     api: ApiStage,
 }
 
+/// Who this aggregator is and whom it lets in.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub(super) struct IdentityStage {
+    /// Degraded when the trust bundle or the issuer ends within 30 days, or our own leaf was not made anew in time;
+    /// unhealthy when one of them has expired. `/health` says what to do.
+    status: Status,
+    bundle_version: u64,
+    /// Whole days until the trust bundle expires; negative when it has.
+    bundle_days_left: i64,
+    /// The same of the issuer that signs leaves.
+    issuer_days_left: i64,
+    /// Whole hours until our own leaf expires.
+    leaf_hours_left: i64,
+    /// In the registry.
+    hosts: HostCounts,
+}
+
 /// What came in since the start.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct IngestStage {
@@ -49,7 +69,7 @@ pub(super) struct IngestStage {
     samples: u64,
     /// Refused frames and batches, by the protocol's error code.
     faults: BTreeMap<&'static str, u64>,
-    /// Refused handshakes, by reason.
+    /// Refused peers, by reason, of all ports; `/api/v1/security/link` says where and from whom.
     refusals: BTreeMap<&'static str, u64>,
 }
 
@@ -113,6 +133,7 @@ impl Pipeline {
         let count = delays.cumulative().last().copied().unwrap_or(0);
         Self {
             status: Health::of(app).status,
+            identity: identity(app),
             ingest: ingest(app),
             journal: journal(app),
             hot_cache: hot(app),
@@ -125,6 +146,18 @@ impl Pipeline {
                 unauthorised: context.stats.unauthorised(),
             },
         }
+    }
+}
+
+fn identity(app: &App) -> IdentityStage {
+    let left = TimeLeft::of(&app.context.credentials);
+    IdentityStage {
+        status: health::standing(left),
+        bundle_version: app.context.credentials.held().trust.version(),
+        bundle_days_left: left.bundle_s.div_euclid(86_400),
+        issuer_days_left: left.issuer_s.div_euclid(86_400),
+        leaf_hours_left: left.leaf_s.div_euclid(3_600),
+        hosts: HostCounts::of(&app.context),
     }
 }
 
@@ -143,8 +176,16 @@ fn ingest(app: &App) -> IngestStage {
         ticks: telemetry.ticks.get(),
         samples: telemetry.samples.get(),
         faults: telemetry.faults().into_iter().map(|(code, count)| (code.name(), count)).collect(),
-        refusals: telemetry.refusals().into_iter().map(|(why, count)| (why.as_str(), count)).collect(),
+        refusals: refusals(app),
     }
+}
+
+fn refusals(app: &App) -> BTreeMap<&'static str, u64> {
+    let mut by_reason = BTreeMap::new();
+    for (refused, count) in app.context.telemetry.refused.totals() {
+        *by_reason.entry(refused.reason.as_str()).or_default() += count;
+    }
+    by_reason
 }
 
 fn journal(app: &App) -> JournalStage {

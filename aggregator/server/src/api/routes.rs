@@ -1,7 +1,7 @@
 //! What there is: every path with its methods.
 
 use super::problem::Problem;
-use super::{App, access, health, hosts, metrics, openapi, pipeline, scrape};
+use super::{App, access, health, hosts, metrics, openapi, pipeline, scrape, security};
 use crate::prometheus::routes as prometheus;
 use axum::Router;
 use axum::extract::Request;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 type Route = (&'static str, MethodRouter<Arc<App>>);
 
-fn routes() -> [Route; 13] {
+fn routes() -> [Route; 15] {
     [
         ("/health", get(health::health)),
         ("/health/pipeline", get(pipeline::pipeline)),
@@ -21,6 +21,8 @@ fn routes() -> [Route; 13] {
         ("/api/v1/hosts/{id}", get(hosts::one)),
         ("/api/v1/hosts/{id}/metrics", get(scrape::host_metrics)),
         ("/api/v1/sd", get(scrape::discovery)),
+        ("/api/v1/security/link", get(security::link::link)),
+        ("/api/v1/security/log", get(security::log::log)),
         ("/prometheus/api/v1/query", get(prometheus::query).post(prometheus::query)),
         ("/prometheus/api/v1/query_range", get(prometheus::query_range).post(prometheus::query_range)),
         ("/prometheus/api/v1/series", get(prometheus::series).post(prometheus::series)),

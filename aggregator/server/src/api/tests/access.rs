@@ -1,7 +1,8 @@
 //! Who gets in, and how everybody else is told.
 
 use super::rig::{Answer, Rig};
-use crate::api::Dropped;
+use crate::api::{Dropped, MAX_CONNECTIONS_PER_ADDRESS};
+use crate::refusals::{Port, Reason, Refused, Side};
 use dsmil_crypto::https::https_client;
 use dsmil_crypto::refusal::Refusal;
 use std::sync::Arc;
@@ -138,7 +139,9 @@ async fn a_classical_client_from_elsewhere_is_refused_unless_its_network_is_list
     let stats = &rig.context.stats;
     rig.connect_from([198, 51, 100, 7], classical).await.expect_err("refused");
     until(|| stats.dropped_count(Dropped::Handshake) == 1).await;
-    assert_eq!(rig.context.telemetry.refusals().get(&Refusal::KeyExchange), Some(&1));
+    let refused = Refused::by_us(Port::Https, Refusal::KeyExchange);
+    let source = rig.context.telemetry.refused.sources()[0];
+    assert_eq!((source.refused, source.network.to_string().as_str(), source.count), (refused, "198.51.100.7", 1));
     assert_eq!(stats.classical_sessions(), 0);
     let stream = rig.connect_from([203, 0, 113, 7], classical).await.expect("its network is listed");
     until(|| stats.classical_now() == 1).await;
@@ -157,10 +160,11 @@ async fn a_failed_handshake_is_counted_by_its_reason() {
     rig.connect(stranger).await.expect_err("no protocol in common");
     let stats = &rig.context.stats;
     until(|| stats.dropped_count(Dropped::Handshake) == 1).await;
-    assert_eq!(rig.context.telemetry.refusals().get(&Refusal::ApplicationProtocol), Some(&1));
+    let totals = || rig.context.telemetry.refused.totals();
+    assert_eq!(totals().get(&Refused::by_us(Port::Https, Refusal::ApplicationProtocol)), Some(&1));
     drop(TcpStream::connect(rig.address).await.expect("connected"));
     until(|| stats.dropped_count(Dropped::Handshake) == 2).await;
-    assert_eq!(rig.context.telemetry.refusals().get(&Refusal::Lost), Some(&1));
+    assert_eq!(totals().get(&LOST), Some(&1));
     rig.close().await;
 }
 
@@ -179,8 +183,28 @@ async fn who_does_not_finish_the_handshake_is_dropped_in_time() {
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest).await;
     assert_eq!(rig.context.stats.connections(), 0);
+    assert_eq!(rig.context.telemetry.refused.totals().get(&LOST), Some(&1));
     rig.close().await;
 }
+
+#[tokio::test]
+async fn one_connection_too_many_of_an_address_is_a_refusal_with_that_address() {
+    let rig = Rig::open().await;
+    let stats = &rig.context.stats;
+    let places: Vec<_> =
+        (0..MAX_CONNECTIONS_PER_ADDRESS).map(|_| stats.enter([198, 51, 100, 7].into()).expect("a place")).collect();
+    let post_quantum = |root: &str| https_client(root.as_bytes(), super::rig::time()).expect("a client");
+    rig.connect_from([198, 51, 100, 7], post_quantum).await.expect_err("no place is left");
+    assert_eq!(stats.dropped_count(Dropped::AddressFull), 1);
+    let source = rig.context.telemetry.refused.sources()[0];
+    let busy = Refused::by_us(Port::Https, Refusal::Busy);
+    assert_eq!((source.refused, source.network.to_string().as_str()), (busy, "198.51.100.7"));
+    drop(places);
+    rig.close().await;
+}
+
+/// A client that went away, or fell silent.
+const LOST: Refused = Refused { port: Port::Https, side: Side::Peer, reason: Reason::Handshake(Refusal::Lost) };
 
 /// Waits for something that another task does, ten seconds at most.
 async fn until(mut condition: impl FnMut() -> bool) {

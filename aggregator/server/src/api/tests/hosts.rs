@@ -1,6 +1,9 @@
 //! What is said of hosts.
 
+use super::fleet::{LEAF_END, key};
 use super::rig::{FIRST_BOOT, NOW, Rig, SECOND_BOOT, T0};
+use dsmil_authority::Fingerprint;
+use dsmil_crypto::policy::KeyExchange;
 use serde_json::json;
 
 #[tokio::test]
@@ -19,14 +22,19 @@ async fn every_host_is_listed() {
 #[tokio::test]
 async fn a_host_is_told_in_full() {
     let rig = Rig::open().await;
+    let agreed = KeyExchange::Pure.negotiated();
     let expected = json!({
         "host": "h1", "group": "east", "enrolled": true, "devices": [], "clearance": "UNCLASS",
+        "identity": {
+            "standing": "enrolled", "key": Fingerprint(key("h1").0).short(), "joined_ms": T0,
+            "leaf_not_after_ms": LEAF_END * 1000, "bundle_version": 6,
+        },
         "link": {
             "state": "up", "since_ms": NOW - 9_000, "heard_ms": NOW - 500, "remote": "192.0.2.7:40112",
             "negotiated": {
-                "group": dsmil_crypto::policy::FLEET_NEGOTIATED.group,
-                "scheme": dsmil_crypto::policy::FLEET_NEGOTIATED.scheme,
-                "suite": dsmil_crypto::policy::FLEET_NEGOTIATED.suite,
+                "group": agreed.group,
+                "scheme": agreed.scheme,
+                "suite": agreed.suite,
             },
         },
         "boot": SECOND_BOOT.to_string(), "agent_version": "0.1.0",
@@ -49,6 +57,19 @@ async fn a_host_is_told_in_full() {
         "boots_total": 2,
     });
     assert_eq!(rig.get("/api/v1/hosts/h1").await.json(), expected);
+    rig.close().await;
+}
+
+#[tokio::test]
+async fn a_host_that_is_shut_out_says_why_and_one_that_never_joined_says_so() {
+    let rig = Rig::open().await;
+    let revoked = json!({
+        "standing": "revoked", "key": Fingerprint(key("h2").0).short(), "joined_ms": T0,
+        "leaf_not_after_ms": LEAF_END * 1000,
+        "revoked": {"at_ms": T0 + 110_000, "reason": "stolen", "by": "alice"},
+    });
+    assert_eq!(rig.get("/api/v1/hosts/h2").await.json()["identity"], revoked);
+    assert_eq!(rig.get("/api/v1/hosts/h4").await.json()["identity"], json!({"standing": "never_joined"}));
     rig.close().await;
 }
 

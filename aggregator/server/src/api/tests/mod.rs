@@ -1,9 +1,11 @@
 //! The API over real TLS on loopback: a small fleet's data in a real store, asked by real clients.
 
 mod access;
+mod fleet;
 mod hosts;
 mod prometheus;
 mod rig;
+mod security;
 
 use rig::{Rig, T0};
 use std::collections::BTreeSet;
@@ -47,7 +49,11 @@ async fn health_is_open_and_names_what_was_looked_at() {
         "status": "healthy",
         "version": env!("CARGO_PKG_VERSION"),
         "started_ms": T0,
-        "checks": [{"name": "journal", "status": "healthy"}],
+        "checks": [
+            {"name": "journal", "status": "healthy"},
+            {"name": "trust", "status": "healthy"},
+            {"name": "identity", "status": "healthy"},
+        ],
     });
     assert_eq!(health.json(), expected);
     rig.close().await;
@@ -107,7 +113,11 @@ async fn its_own_metrics_are_as_prometheus_likes_them_before_anybody_came() {
     let page = rig.get("/metrics").await.text();
     check_with_promtool(&page);
     assert!(!page.contains("dsmil_host_up"), "no family without a sample");
-    assert!(page.contains("dsmil_handshake_refusals_total{reason=\"key_exchange\"} 0\n"), "counters start at 0");
+    let refused = "dsmil_refusals_total{port=\"fleet\",side=\"us\",reason=\"key_exchange\"} 0\n";
+    assert!(page.contains(refused), "counters start at 0");
+    assert!(
+        page.contains("\ndsmil_link_sessions{group=\"MLKEM1024\",") || page.contains("\ndsmil_link_sessions{group=")
+    );
     rig.close().await;
 }
 

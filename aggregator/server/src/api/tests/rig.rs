@@ -1,15 +1,18 @@
 //! A small fleet's data behind a real listener, and clients for it.
 
+use super::fleet;
+use crate::admission::{Admission, AdmissionSection};
 use crate::api::listen::Server;
 use crate::api::{ApiContext, ApiStats, Tokens, serve};
 use crate::fleet::{Fleet, FleetHandle};
 use crate::live::{HostNow, Latest, Link, Live};
+use crate::registry::Registry;
 use crate::telemetry::Telemetry;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
 use dsmil_crypto::https::{HttpsServer, https_client};
 use dsmil_crypto::issue::HttpsRoot;
-use dsmil_crypto::policy::FLEET_NEGOTIATED;
+use dsmil_crypto::policy::KeyExchange;
 use dsmil_crypto::time::TimeSource;
 use dsmil_crypto::token::ApiToken;
 use dsmil_protocol::batch::{Batch, BatchHeader, Matrix, Stamp, encode};
@@ -95,7 +98,7 @@ pub(super) fn host(name: &str) -> HostName {
     HostName::new(name).expect("a host")
 }
 
-fn tenant() -> TenantId {
+pub(super) fn tenant() -> TenantId {
     TenantId::new("acme").expect("a tenant")
 }
 
@@ -140,6 +143,10 @@ impl Rig {
         fill(&store).await;
         let (clock, hand) = Clock::manual();
         hand.set_wall_ns(NOW * 1_000_000);
+        let supervisor = Supervisor::new(clock.clone());
+        let credentials = fleet::credentials(folder.path(), &clock);
+        let state = fleet::state(folder.path(), &store_supervisor).await;
+        let registry = Registry::start(state, credentials.clone(), &clock, &supervisor).await.expect("a registry");
         let token = ApiToken::generate();
         let mut context = ApiContext {
             tenant: tenant(),
@@ -147,6 +154,9 @@ impl Rig {
             live: live(),
             fleet: FleetHandle::new(Fleet::parse(FLEET).expect("a fleet")),
             telemetry: Telemetry::default(),
+            registry,
+            credentials,
+            admission: Admission::new(&AdmissionSection::default(), clock.clone()).expect("the defaults"),
             tokens: Tokens::new(vec![ApiToken::generate().hash(), token.hash()]),
             clock: clock.clone(),
             clearance: Classification::new(2).expect("a level"),
@@ -158,7 +168,6 @@ impl Rig {
         let (https, root_pem) = site();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let supervisor = Supervisor::new(clock);
         serve(listener, https, context.clone(), &supervisor);
         Self { context, address, hand, token, root_pem, supervisor, store_supervisor, _folder: folder }
     }
@@ -332,7 +341,8 @@ fn live() -> Live {
             since_ms: NOW - 9_000,
             heard_ms: Some(NOW - 500),
             remote: Some(SocketAddr::from(([192, 0, 2, 7], 40112))),
-            negotiated: Some(FLEET_NEGOTIATED),
+            negotiated: Some(KeyExchange::Pure.negotiated()),
+            peer: Some(fleet::peer("h1")),
             boot: Some(SECOND_BOOT),
             agent_version: Some("0.1.0".into()),
             heartbeat: Some(Heartbeat {
@@ -340,7 +350,7 @@ fn live() -> Live {
                 waiting_ticks: 1,
                 spool_bytes: 4096,
                 spool_capacity: 1 << 20,
-                bundle_version: 0,
+                bundle_version: 6,
                 times: HostTimes { boot_ns: 0, wall_ns: 0 },
                 exchange: None,
             }),
