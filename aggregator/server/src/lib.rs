@@ -15,6 +15,5 @@ pub mod refusals;
 pub mod registry;
 pub mod run;
 pub mod security_log;
-pub mod security_log;
 pub mod telemetry;
 pub mod trust;
