@@ -97,7 +97,8 @@ impl Keeper {
         }
         let mut schedule = Schedule::new(self.held().identity().validity(), self.now(), jitter());
         loop {
-            let (now, due) = (self.now(), schedule.next(self.now(), self.held().stale()));
+            let now = self.now();
+            let due = schedule.next(now, self.held().stale());
             self.credentials.record().next = Some(due.at);
             if due.at > now.mono {
                 tokio::select! {

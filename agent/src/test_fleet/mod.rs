@@ -3,11 +3,13 @@
 //! It keeps the rules of the join port that the agent's side rests on (proofs, keys, versions of bundles) and nothing else;
 //! the real one is the aggregator's, which this crate does not know.
 
+mod link;
 mod server;
 
+pub(crate) use link::{LinkServer, Reaction, Said};
 pub(crate) use server::{Asked, JoinServer};
 
-use dsmil_authority::{Issuer, TrustBundle};
+use dsmil_authority::{Fingerprint, Issuer, TrustBundle};
 use dsmil_crypto::csr::{self, CheckedCsr};
 use dsmil_crypto::identity::Identity;
 use dsmil_crypto::issue::{FleetIssuer, FleetRoot, IssuerKey, LEAF_LIFETIME};
@@ -64,6 +66,11 @@ impl Fleet {
 
     /// A bundle that was signed at `issued_s`.
     pub(crate) fn bundle_of(&self, version: u64, issued_s: i64) -> Vec<u8> {
+        self.bundle_without(version, issued_s, vec![])
+    }
+
+    /// The same, with keys that are shut out.
+    pub(crate) fn bundle_without(&self, version: u64, issued_s: i64, revoked: Vec<Fingerprint>) -> Vec<u8> {
         let bundle = TrustBundle {
             version,
             trust_domain: domain().to_string(),
@@ -72,7 +79,7 @@ impl Fleet {
             roots: vec![self.root.certificate().to_vec()],
             issuers: vec![self.listed.clone()],
             order_keys: vec![],
-            revoked: vec![],
+            revoked,
             retired: vec![],
         };
         sign(&bundle, &[&self.root]).expect("signed")

@@ -226,3 +226,6 @@ struct Attempt {
     /// The reconnect window, if the aggregator took us in.
     window: Option<Duration>,
 }
+
+#[cfg(test)]
+mod tests;
