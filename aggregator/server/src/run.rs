@@ -65,7 +65,9 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
     let bundle = state.bundle().await?.context(NO_BUNDLE)?;
     let credentials = Credentials::new(config, &bundle.bytes, clock)?;
     let registry = Registry::start(state, credentials.clone(), clock, supervisor).await?;
-    let admission = Admission::new(&config.admission, clock.clone())?;
+    // One for each port: a flood of strangers on the join port takes no place of an agent.
+    let admit = || Admission::new(&config.admission, clock.clone());
+    let (admission, join_admission) = (admit()?, admit()?);
 
     let store = open_store(config, clock, supervisor)?;
     let (live, telemetry) = (Live::default(), Telemetry::default());
@@ -97,7 +99,7 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
         credentials: credentials.clone(),
         told: told(config),
         max_offline_s: i64::from(config.join.max_offline_days) * SECONDS_PER_DAY,
-        admission: admission.clone(),
+        admission: join_admission,
         telemetry: telemetry.clone(),
         clock: clock.clone(),
     };

@@ -5,7 +5,6 @@ use crate::admission::{Admitted, Gate};
 use crate::refusals::Port;
 use dsmil_crypto::policy::Peer;
 use dsmil_crypto::refusal::Refusal;
-use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::HostName;
 use dsmil_runtime::supervise::OnFailure;
 use quinn::VarInt;
@@ -54,7 +53,7 @@ async fn connection(
     admitted: Admitted,
     number: u64,
 ) -> Result<(), std::convert::Infallible> {
-    let Some((connection, mut place)) = gate.handshake(admitted).await else { return Ok(()) };
+    let Some((connection, place)) = gate.handshake(admitted).await else { return Ok(()) };
     let from = connection.remote_address().ip();
     // Whether it may speak is judged at its HELLO, where it can be told; here only who it is.
     let Some((peer, host)) = name_of(&connection) else {
@@ -62,15 +61,8 @@ async fn connection(
         connection.close(VarInt::from_u32(1), b"the certificate names no host");
         return Ok(());
     };
-    if place.authenticated(&host).is_err() {
-        gate.refused(from, ErrorCode::Busy);
-        tracing::debug!(%host, %from, "turned away: it opens sessions too fast");
-        connection.close(VarInt::from_u32(ErrorCode::Busy.number().into()), b"busy: too many sessions a minute");
-        return Ok(());
-    }
     // The place is held until the session is over.
-    peer::run(ingest, gate, connection, peer, host, number).await;
-    drop(place);
+    peer::run(ingest, gate, place, connection, peer, host, number).await;
     Ok(())
 }
 

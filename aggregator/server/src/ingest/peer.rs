@@ -3,7 +3,7 @@
 use super::appender::{self, Done, Job};
 use super::streams::{self, Read};
 use super::{Ingest, hello};
-use crate::admission::Gate;
+use crate::admission::{Gate, Place};
 use crate::live::Link;
 use dsmil_crypto::policy;
 use dsmil_crypto::refusal::Refusal;
@@ -31,6 +31,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) async fn run(
     ingest: Ingest,
     gate: Gate,
+    place: Place,
     connection: quinn::Connection,
     shown: policy::Peer,
     host: HostName,
@@ -67,6 +68,7 @@ pub(super) async fn run(
         session: AggregatorSession::accept(ingest.speaker(), grant.clone()),
         ingest,
         gate,
+        place,
         connection,
         send,
         host,
@@ -88,6 +90,7 @@ pub(super) struct Peer {
     pub(super) session: AggregatorSession,
     pub(super) ingest: Ingest,
     gate: Gate,
+    place: Place,
     connection: quinn::Connection,
     send: quinn::SendStream,
     pub(super) host: HostName,
@@ -235,12 +238,14 @@ impl Peer {
 
     /// Whether the peer may speak: by the fleet file, by its leaf as it is judged now (a resumed handshake has not looked at
     /// it), and by the registry.
-    async fn judge_hello(&self) -> Result<(), ErrorCode> {
+    async fn judge_hello(&mut self) -> Result<(), ErrorCode> {
         if !self.enrolled {
             return Err(ErrorCode::NotEnrolled);
         }
         self.ingest.0.credentials.link().authenticate(&self.connection).map_err(of_leaf)?;
-        self.ingest.0.registry.ask(&self.host, &self.shown.key, self.ingest.0.clock.wall_ms()).await
+        self.ingest.0.registry.ask(&self.host, &self.shown.key, self.ingest.0.clock.wall_ms()).await?;
+        // Only now is it the host itself: a copy of its disk must not use up what the host may open.
+        self.place.authenticated(&self.host).map_err(|_| ErrorCode::Busy)
     }
 
     /// The registry has changed.

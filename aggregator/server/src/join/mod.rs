@@ -5,7 +5,7 @@
 
 mod answer;
 
-use crate::admission::{Admission, Gate};
+use crate::admission::{Admission, Gate, Place};
 use crate::credentials::Credentials;
 use crate::fleet::FleetHandle;
 use crate::refusals::Port;
@@ -98,8 +98,8 @@ async fn run(
         let Some(admitted) = gate.admit(incoming) else { continue };
         let (port, gate) = (port.clone(), gate.clone());
         supervisor.spawn("join-peer", OnFailure::Note, async move {
-            if let Some((connection, _place)) = gate.handshake(admitted).await {
-                meet(&port, &gate, &connection).await;
+            if let Some((connection, place)) = gate.handshake(admitted).await {
+                meet(&port, &gate, &connection, place).await;
             }
             Ok::<(), Infallible>(())
         });
@@ -108,7 +108,7 @@ async fn run(
     Ok(())
 }
 
-async fn meet(port: &JoinPort, gate: &Gate, connection: &quinn::Connection) {
+async fn meet(port: &JoinPort, gate: &Gate, connection: &quinn::Connection, mut place: Place) {
     let from = connection.remote_address();
     let done = async {
         let (mut send, mut receive) = connection.accept_bi().await.ok()?;
@@ -116,10 +116,15 @@ async fn meet(port: &JoinPort, gate: &Gate, connection: &quinn::Connection) {
             Ok(request) => port.answer(connection, request).await,
             Err(code) => JoinAnswer::refused(code, code.remedy()),
         };
-        if let JoinAnswer::Refused { code, .. } = &answer {
-            let code = ErrorCode::from_number(*code);
-            gate.refused(from.ip(), code);
-            tracing::debug!(%from, %code, "a host was refused");
+        match &answer {
+            // A site behind one address is not held up by its own hosts; one that renews in a loop is.
+            JoinAnswer::Granted(granted) => drop(place.authenticated(&granted.settings.host)),
+            JoinAnswer::Refused { code, .. } => {
+                let code = ErrorCode::from_number(*code);
+                gate.refused(from.ip(), code);
+                tracing::debug!(%from, %code, "a host was refused");
+            }
+            JoinAnswer::Bundle(_) | JoinAnswer::UpToDate => {}
         }
         send.write_all(&answer.encode()).await.ok()?;
         send.finish().ok()?;
