@@ -68,8 +68,23 @@ pub(super) struct Server {
     context: ApiContext,
     supervisor: Supervisor,
     stop: Stop,
-    /// When the log last spoke of a client without a post-quantum key exchange, on the monotonic clock.
-    classical_line: Mutex<Option<Duration>>,
+    classical_line: Seldom,
+}
+
+/// Whether the log may speak of something once more: [`CLASSICAL_LINE_EVERY`] so long after it did.
+#[derive(Debug, Default)]
+struct Seldom(Mutex<Option<Duration>>);
+
+impl Seldom {
+    /// At `now` on the monotonic clock; whoever is told so speaks.
+    fn is_due(&self, now: Duration) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| now.saturating_sub(last) >= CLASSICAL_LINE_EVERY);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
+    }
 }
 
 /// Why a connection ended before its time.
@@ -88,7 +103,7 @@ impl Server {
         let app = App::new(context.clone());
         app.journal.start(context.store.clone(), context.clock.clone(), supervisor);
         let (supervisor, stop) = (supervisor.clone(), supervisor.stop());
-        let classical_line = Mutex::new(None);
+        let classical_line = Seldom::default();
         Arc::new(Self { router: routes::router(app), https, context, supervisor, stop, classical_line })
     }
 
@@ -148,24 +163,13 @@ impl Server {
         self.context.telemetry.refused.note(refused, from, self.context.clock.wall_ms());
         tracing::debug!(%from, side = refused.side.as_str(), reason = refused.reason.as_str(), "an HTTPS client was refused");
         let is_classical = refused.side == Side::Us && refused.reason == Refusal::KeyExchange.into();
-        if is_classical && self.may_speak_of_classical() {
+        if is_classical && self.classical_line.is_due(self.context.clock.mono()) {
             tracing::warn!(
                 %from,
                 "an HTTPS client without a post-quantum key exchange was refused: give it a newer TLS library, or list its \
                  network in api.allow_classical_from; there may be more, GET /api/v1/security/link lists them"
             );
         }
-    }
-
-    /// Once in [`CLASSICAL_LINE_EVERY`].
-    fn may_speak_of_classical(&self) -> bool {
-        let now = self.context.clock.mono();
-        let mut last = self.classical_line.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = last.is_none_or(|last| now.saturating_sub(last) >= CLASSICAL_LINE_EVERY);
-        if is_due {
-            *last = Some(now);
-        }
-        is_due
     }
 
     async fn connection(&self, stream: TcpStream, peer: SocketAddr, mut place: Place) -> Result<(), ConnectionError> {
@@ -262,5 +266,17 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Supervi
             task.await;
             Ok::<(), std::convert::Infallible>(())
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_speaks_at_once_and_then_once_a_minute() {
+        let seldom = Seldom::default();
+        let due: Vec<u64> = (5..200).filter(|now| seldom.is_due(Duration::from_secs(*now))).collect();
+        assert_eq!(due, [5, 65, 125, 185]);
     }
 }
