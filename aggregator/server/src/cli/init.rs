@@ -88,7 +88,8 @@ pub(super) fn run(args: InitArgs) -> anyhow::Result<ExitCode> {
         https_names,
         listen,
         link: LinkSection { policy: args.link.policy() },
-        hot: args.hot,
+        // What is typed here is meant from here; in the configuration it would be from its folder.
+        hot: args.hot.map(std::path::absolute).transpose()?,
     };
     let made = block_on(async |clock, _| init::run(&order, clock).await)?;
     if args.json {
@@ -122,8 +123,12 @@ fn words(made: &Made, is_local: bool) -> String {
     }
     let config = made.config.display();
     let host = made.hosts.first().map_or("HOST", HostName::as_str);
-    let _ = writeln!(text, "\nThen, here:    dsmil-aggregator run --config {config}");
-    let _ = writeln!(text, "               dsmil-aggregator token create --config {config} --host {host}");
-    let _ = writeln!(text, "and on {host}:  dsmil-agent join TOKEN");
+    let _ = if made.root.is_some() {
+        writeln!(text, "\nThen, here:  dsmil-aggregator run --config {config}")
+    } else {
+        writeln!(text, "\nA running aggregator reads the fleet file again at SIGHUP. Then, here:")
+    };
+    let _ = writeln!(text, "             dsmil-aggregator token create --config {config} --host {host}");
+    let _ = writeln!(text, "and on {host}, with what that prints:\n             dsmil-agent join TOKEN");
     text
 }

@@ -33,12 +33,13 @@ pub(crate) enum TokenVerb {
 }
 
 #[derive(Args)]
+#[group(id = "for", required = true, args = ["hosts", "every_host"])]
 pub(crate) struct CreateArgs {
     /// A host of the fleet file; may be given several times.
-    #[arg(long = "host", value_name = "HOST", required_unless_present = "every_host")]
+    #[arg(long = "host", value_name = "HOST", conflicts_with = "every_host")]
     hosts: Vec<HostName>,
     /// Every host of the fleet file that is neither enrolled nor revoked.
-    #[arg(long, conflicts_with = "hosts")]
+    #[arg(long)]
     every_host: bool,
     /// How long it is good, from a minute (1m) to 30 days (30d).
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_ttl)]

@@ -69,14 +69,16 @@ fn say(published: &Published) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A draft of the bundle that was in force has come true, or nobody can sign it any more.
+/// A draft of the bundle that was in force has come true, or comes too late.
 fn remove_draft(centre: &Centre, held: &Trust) {
     let path = centre.draft();
     let is_spent = |draft: TrustDraft| draft.check_base(held).is_ok();
-    if TrustDraft::load(&path).ok().flatten().is_some_and(is_spent)
-        && let Err(error) = std::fs::remove_file(&path)
-    {
-        eprintln!("dsmil-aggregator: {} was not removed: {error}", path.display());
+    if !TrustDraft::load(&path).ok().flatten().is_some_and(is_spent) {
+        return;
+    }
+    match std::fs::remove_file(&path) {
+        Ok(()) => eprintln!("The draft {} is done with and was removed.", path.display()),
+        Err(error) => eprintln!("dsmil-aggregator: {} was not removed: {error}", path.display()),
     }
 }
 
