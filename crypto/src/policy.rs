@@ -117,7 +117,8 @@ impl Link {
         Ok(quic_server(tls, keys, self.floored_time()))
     }
 
-    pub(crate) fn server_tls(&self, sessions: &SessionCache) -> Result<rustls::ServerConfig, PolicyError> {
+    /// The TLS in [`Self::server`]. For tests that hold it against another implementation, which may speak it over TCP alone.
+    pub fn server_tls(&self, sessions: &SessionCache) -> Result<rustls::ServerConfig, PolicyError> {
         check_own(&self.identity, &self.trust, Role::Aggregator)?;
         let provider = provider(self.key_exchange);
         let verifier = AgentVerifier::new(&self.trust, provider.clone())?;
@@ -142,7 +143,8 @@ impl Link {
         Ok(quic_client(self.client_tls()?))
     }
 
-    pub(crate) fn client_tls(&self) -> Result<rustls::ClientConfig, PolicyError> {
+    /// The TLS in [`Self::client`], for the same tests.
+    pub fn client_tls(&self) -> Result<rustls::ClientConfig, PolicyError> {
         check_own(&self.identity, &self.trust, Role::Agent)?;
         let provider = provider(self.key_exchange);
         let verifier = AggregatorVerifier::of_link(&self.trust, provider.clone())?;

@@ -22,6 +22,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     tools::ensure(&[tools::C_COMPILER, tools::NEXTEST, tools::PROMTOOL])?;
+    if !names_packages(&args.filters) {
+        tools::ensure(&tools::PEERS)?;
+    }
     let mut steps = Steps::new();
     if args.filters.is_empty() {
         cheap_checks(&mut steps, args.long)?;
@@ -73,6 +76,9 @@ fn run_tests(steps: &mut Steps, args: &Args) -> anyhow::Result<()> {
     }
     if let Some(promtool) = tools::PROMTOOL.find() {
         nextest.env("DSMIL_PROMTOOL", promtool);
+    }
+    if let Some(node) = tools::NODE.find() {
+        nextest.env("DSMIL_NODE", node);
     }
     steps.loud("tests", nextest.args(&args.filters));
     steps.stage()

