@@ -2,6 +2,7 @@
 //! point at the HTTPS API. Two ends of our own could share a mistake; these do not share it.
 
 mod fleet;
+mod https;
 mod openssl;
 mod s2n;
 mod talk;
