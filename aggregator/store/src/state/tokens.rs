@@ -69,7 +69,12 @@ impl State {
             return Err(StateError::TooLarge { what: "a token's number of devices", max: MAX_TOKEN_DEVICES as u64 });
         }
         let event = SecurityEvent {
-            detail: format!("by {}, until {} ms, token {}", token.by, token.expires_ms, hex(&token.hash)),
+            detail: format!(
+                "by {}, good for {} s, token {}…",
+                token.by,
+                token.expires_ms.saturating_sub(token.created_ms).div_euclid(1000),
+                &hex(&token.hash)[..16]
+            ),
             ..SecurityEvent::new(token.created_ms, EventKind::TokenCreated, token.host.as_str())
         };
         let row = TokenRow {
