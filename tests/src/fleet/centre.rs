@@ -160,6 +160,11 @@ pub struct Centre<'f> {
 impl<'f> Centre<'f> {
     /// Has `dsmil-aggregator init` make everything for a centre and these hosts. It is not started.
     pub fn init(fleet: &'f Fleet, hosts: &[HostName], ports: Ports) -> anyhow::Result<Self> {
+        Self::init_with(fleet, hosts, ports, &[])
+    }
+
+    /// The same with more arguments for `init`.
+    pub fn init_with(fleet: &'f Fleet, hosts: &[HostName], ports: Ports, more: &[&str]) -> anyhow::Result<Self> {
         let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let hot = fleet.ram().join("hot/hot.sqlite");
         let [quic, join, https] = [ports.quic, ports.join, ports.https].map(|port| at(port).to_string());
@@ -169,6 +174,7 @@ impl<'f> Centre<'f> {
         args.extend(["--quic", &quic, "--join", &join, "--https", &https].map(Into::into));
         args.extend(["--hot".into(), hot.into_os_string()]);
         args.extend(hosts.iter().flat_map(|host| ["--host".into(), host.as_str().into()]));
+        args.extend(more.iter().map(Into::into));
         let made = fleet.launcher().output(Program::Aggregator, &args)?;
         let made: Made = serde_json::from_str(&made).context("`dsmil-aggregator init --json` printed another form")?;
         let root =

@@ -90,6 +90,16 @@ impl<'f> AgentProc<'f> {
         rewrite(&self.config, &self.config, change)
     }
 
+    /// Its configuration.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Its own socket, for `dsmilctl`.
+    pub fn socket(&self) -> PathBuf {
+        self.ram.join("s")
+    }
+
     /// Its spool.
     pub fn spool(&self) -> PathBuf {
         self.ram.join("spool.sqlite")
@@ -97,7 +107,7 @@ impl<'f> AgentProc<'f> {
 
     /// What it says of itself.
     pub fn status(&self) -> anyhow::Result<Status> {
-        match local::ask(&self.ram.join("s"), Verb::Status)? {
+        match local::ask(&self.socket(), Verb::Status)? {
             Reply::Status(status) => Ok(*status),
             other => bail!("the agent answered {other:?}"),
         }

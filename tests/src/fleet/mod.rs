@@ -1,16 +1,18 @@
 //! A throw-away fleet of real programs: folders, ports, identities, a centre, agents, a simulator.
 //!
-//! The demo runs one, tests break them. Reading order: [`Fleet`] (folders and programs), `process`, `centre`, `host`.
+//! The demo runs one, tests break them. Reading order: [`Fleet`] (folders and programs), `process`, `centre`, `host`, `relay`.
 
 mod centre;
 pub mod guard;
 mod host;
 mod process;
+mod relay;
 mod user;
 
 pub use centre::{Centre, Delay, HostEntry, Ledger, Pipeline, Ports, Token};
 pub use host::{AgentProc, SimOptions, SimProc};
 pub use process::{Launcher, Process, Program};
+pub use relay::Relay;
 pub use user::User;
 
 use anyhow::{Context, ensure};

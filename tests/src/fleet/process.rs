@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 /// How often a child is looked at that is to end.
@@ -85,12 +85,17 @@ impl Launcher {
 
     /// Runs a program to its end and returns what it printed; anything but success is an error.
     pub fn output<A: AsRef<OsStr>>(&self, program: Program, args: &[A]) -> anyhow::Result<String> {
-        let output = self.command(program, args).output().with_context(|| self.explain_start(program))?;
+        let output = self.outcome(program, args)?;
         if !output.status.success() {
             let complaint = String::from_utf8_lossy(&output.stderr);
             bail!("{} failed ({}): {}", program.file_name(), output.status, complaint.trim());
         }
         String::from_utf8(output.stdout).with_context(|| format!("{} printed no UTF-8", program.file_name()))
+    }
+
+    /// Runs a program to its end, whatever that is.
+    pub fn outcome<A: AsRef<OsStr>>(&self, program: Program, args: &[A]) -> anyhow::Result<Output> {
+        self.command(program, args).output().with_context(|| self.explain_start(program))
     }
 
     fn explain_start(&self, program: Program) -> String {

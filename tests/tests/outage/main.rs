@@ -16,5 +16,4 @@ mod link;
 mod memory;
 mod pauses;
 mod reclassified;
-mod relay;
 mod rig;

@@ -2,14 +2,15 @@
 
 use crate::api::HostDetail;
 use crate::audit::Audit;
-use crate::relay::Relay;
 use anyhow::{Context, ensure};
 use dsmil_agent::spool;
 use dsmil_agent::status::LinkState;
 use dsmil_protocol::ids::HostName;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Supervisor;
-use e2e::fleet::{AgentProc, Centre, Fleet, Ledger, Parents, Ports, SimOptions, SimProc, User, eventually, sweep};
+use e2e::fleet::{
+    AgentProc, Centre, Fleet, Ledger, Parents, Ports, Relay, SimOptions, SimProc, User, eventually, sweep,
+};
 use e2e::sim::{NAME_PREFIX, Summary};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
