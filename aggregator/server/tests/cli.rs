@@ -264,6 +264,11 @@ fn check_names_what_is_missing() {
     for subject in ["configuration", "cryptography", "advertised", "state", "trust", "issuer"] {
         assert_eq!(outcome(subject, &found).as_deref(), Some("\"ok\""), "{subject}: {found}");
     }
+    centre.run("trust sign --root centre/root --days 10 --out b2");
+    centre.run("trust publish b2");
+    let soon = centre.run("check");
+    assert!(soon.lines().any(|line| line.starts_with("warning  trust ") && line.contains("trust sign")), "{soon}");
+
     let config = centre.path("centre/aggregator.toml");
     let text = std::fs::read_to_string(&config).expect("a configuration");
     std::fs::write(&config, text.replace("\"a1.test:8101\"", "")).expect("written");

@@ -74,6 +74,11 @@ pub enum DraftError {
         "draft_clock: the bundle in the draft was signed more than a day after what this machine's clock says: set the clock"
     )]
     Clock,
+    /// The clock of whoever has signed was ahead, and hosts would take its time for the present.
+    #[error(
+        "bundle_future: the trust bundle was signed more than a day after what our clock says: set whichever clock is wrong, and sign it again"
+    )]
+    Future,
     /// Not a name for an issuer.
     #[error("{0:?} is no name for an issuer: 1 to 63 of a-z, 0-9, '-' and '.', a letter or digit at both ends")]
     Name(String),
@@ -104,6 +109,9 @@ pub enum DraftError {
     /// A root could not certify.
     #[error(transparent)]
     Issue(#[from] IssueError),
+    /// A bundle is not taken.
+    #[error(transparent)]
+    Refused(TrustError),
     /// The result would be refused.
     #[error("the signed trust bundle would be refused")]
     Result(#[source] TrustError),
@@ -116,13 +124,14 @@ impl DraftError {
             Self::File { .. } | Self::TooLarge(_) => "draft_file",
             Self::Malformed(_) | Self::Certificate(_) => "draft_malformed",
             Self::Format(_) => "draft_format",
-            Self::Base(error) | Self::Result(error) => error.name(),
+            Self::Base(error) | Self::Result(error) | Self::Refused(error) => error.name(),
             Self::OtherRoot => "draft_other_root",
             Self::Stale { .. } => "draft_stale",
             Self::Altered { .. } => "draft_altered",
             Self::RootMissing { .. } => "draft_root_missing",
             Self::OtherFleet(_) => "draft_other_fleet",
             Self::Clock => "draft_clock",
+            Self::Future => "bundle_future",
             Self::Name(_) => "draft_name",
             Self::NameTaken(_) | Self::There(_) => "draft_twice",
             Self::Unknown(_) => "draft_unknown",

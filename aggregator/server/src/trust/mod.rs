@@ -19,3 +19,4 @@ pub use difference::difference;
 pub use draft::{Change, TrustDraft};
 pub use error::DraftError;
 pub use file::{DRAFT_FILE, hand_over, read_bundle, write_whole};
+pub use sign::publishable;

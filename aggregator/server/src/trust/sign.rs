@@ -10,7 +10,7 @@ use dsmil_crypto::key::sha384;
 use dsmil_crypto::trust::{Trust, TrustError, sign};
 use std::time::Duration;
 
-/// The clock of a machine without a network may be so far behind, seconds.
+/// The clock of a machine without a network may be so far off, seconds.
 const CLOCK_SLACK: i64 = 86_400;
 /// Certificates that an issuer keeps: as many as a bundle may have roots.
 const MAX_CERTIFICATES: usize = 3;
@@ -50,6 +50,16 @@ impl TrustDraft {
         let bytes = sign(&bundle, &roots.iter().collect::<Vec<_>>()).map_err(DraftError::Result)?;
         base.accept(&bytes, now_s).map_err(DraftError::Result)
     }
+}
+
+/// Takes a bundle that somebody has signed elsewhere in the place of the one in force, as every host does; and beyond that
+/// only if it is not of the future: a host with a dead clock believes that the day on which its bundle was signed has come.
+///
+/// # Errors
+/// As [`Trust::accept`], or it is of the future.
+pub fn publishable(held: &Trust, bytes: &[u8], now_s: i64) -> Result<Trust, DraftError> {
+    let trust = held.accept(bytes, now_s).map_err(DraftError::Refused)?;
+    if trust.bundle().issued_s > now_s.saturating_add(CLOCK_SLACK) { Err(DraftError::Future) } else { Ok(trust) }
 }
 
 /// Whether one of the roots has signed what the draft came from: whoever brings a draft is not believed.

@@ -1,6 +1,6 @@
 //! Rotations as a fleet goes through them, with real keys: a host that follows every step, and one that slept.
 
-use super::{Change, TrustDraft, difference};
+use super::{Change, TrustDraft, difference, publishable};
 use dsmil_authority::{Issuer, TrustBundle};
 use dsmil_crypto::csr::CheckedCsr;
 use dsmil_crypto::identity::{Facts, is_signed_by};
@@ -174,6 +174,18 @@ fn a_draft_that_another_has_overtaken_is_named_stale() {
     assert_eq!(draft.check_base(&v2).expect_err("overtaken").name(), "draft_stale");
     let late = draft.sign(&roots, NOW, YEAR).expect("the root cannot know");
     assert_eq!(v2.accept(late.bytes(), NOW).expect_err("the centre does").name(), "bundle_older");
+}
+
+#[test]
+fn a_bundle_that_was_signed_in_the_future_is_not_published() {
+    let roots = [root()];
+    let v1 = first(&roots[0]);
+    let tomorrow = TrustDraft::new(&v1).sign(&roots, NOW + DAY, YEAR).expect("signed");
+    assert_eq!(publishable(&v1, tomorrow.bytes(), NOW).expect("clocks differ").version(), 2);
+    let refused = publishable(&v1, tomorrow.bytes(), NOW - 1).expect_err("more than a day");
+    assert_eq!(refused.name(), "bundle_future");
+    let late = publishable(&v1, tomorrow.bytes(), NOW + 400 * DAY).expect_err("its time is over");
+    assert_eq!(late.name(), "bundle_expired");
 }
 
 #[test]

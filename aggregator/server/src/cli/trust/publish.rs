@@ -8,7 +8,7 @@ use super::ExportArgs;
 use super::show::{ours, using};
 use anyhow::Context;
 use clap::Args;
-use dsmil_aggregator::trust::{TrustDraft, difference, read_bundle, write_whole};
+use dsmil_aggregator::trust::{TrustDraft, difference, publishable, read_bundle, write_whole};
 use dsmil_crypto::trust::Trust;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -37,8 +37,7 @@ struct Published {
 pub(super) async fn run(args: &PublishArgs, centre: &Centre) -> anyhow::Result<()> {
     let held = centre.trust().await?;
     let bytes = read_bundle(&args.file)?;
-    let trust = held
-        .accept(&bytes, centre.now_s())
+    let trust = publishable(&held, &bytes, centre.now_s())
         .with_context(|| format!("{} is refused, bundle {} stays in force", args.file.display(), held.version()))?;
     let changes = difference(held.bundle(), trust.bundle());
     let detail = if changes.is_empty() { "lasts longer".to_string() } else { changes.join("; ") };

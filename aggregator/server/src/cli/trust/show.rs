@@ -7,7 +7,7 @@ use super::super::when;
 use clap::Args;
 use dsmil_aggregator::config::Config;
 use dsmil_aggregator::credentials::issuer_keys;
-use dsmil_aggregator::trust::{TrustDraft, difference, read_bundle};
+use dsmil_aggregator::trust::{TrustDraft, difference, publishable, read_bundle};
 use dsmil_authority::{Fingerprint, Issuer, SignedBundle};
 use dsmil_crypto::identity::{Facts, is_signed_by};
 use dsmil_crypto::issue::IssuerKey;
@@ -130,7 +130,7 @@ fn of_file(file: &Path, args: &ShowArgs) -> anyhow::Result<Shown> {
     let centre = with_centre(&args.config, async |centre| Ok((centre.trust().await?, centre.config.clone()))).ok();
     let mut shown = Shown::new(&trust, centre.as_ref().map(|(_, config)| config), now_s)?;
     shown.publishable = centre.map(|(held, _)| {
-        let taken = held.accept(trust.bytes(), now_s);
+        let taken = publishable(&held, trust.bytes(), now_s);
         let changes = difference(held.bundle(), trust.bundle());
         ShownVerdict { taken: taken.is_ok(), reason: taken.err().map(|error| error.to_string()), changes }
     });
