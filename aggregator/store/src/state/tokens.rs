@@ -116,7 +116,7 @@ impl State {
             }
             let subject = host.as_ref().map_or("unknown", HostName::as_str);
             let event = SecurityEvent {
-                detail: format!("by {by}, token {}", hex(&hash)),
+                detail: format!("by {by}, token {}…", &hex(&hash)[..16]),
                 ..SecurityEvent::new(now_ms, EventKind::TokenRemoved, subject)
             };
             log::append(tx, tenant, &event)?;
