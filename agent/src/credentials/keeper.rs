@@ -134,7 +134,7 @@ impl Keeper {
         }
     }
 
-    fn note(&self, schedule: &mut Schedule, outcome: Result<Want, RenewError>) {
+    fn note(&mut self, schedule: &mut Schedule, outcome: Result<Want, RenewError>) {
         let now = self.now();
         let mut record = self.credentials.record();
         match outcome {
@@ -142,6 +142,8 @@ impl Keeper {
                 schedule.succeeded(got, self.held().identity().validity(), now, jitter());
                 record.failed = None;
                 if got == Want::Identity {
+                    // What was wished until now was about the identity that is gone.
+                    self.wishes.mark_unchanged();
                     record.renewed = Some(now.mono);
                     tracing::info!("this host's identity was renewed");
                 }

@@ -200,7 +200,7 @@ async fn what_is_granted_is_taken_only_if_it_is_ours() {
 #[tokio::test]
 async fn a_leaf_for_another_host_is_not_taken() {
     let (server, dir) = (server(), folder());
-    server.with(|state| state.settings_mut().host = host("h2"));
+    server.with(|state| state.misname("h2"));
     let error = refusal(dir.path(), &server.token("h1")).await;
     assert_eq!(error.code(), "identity_mismatch");
     assert!(error.to_string().contains("/agent/h2"), "{error}");

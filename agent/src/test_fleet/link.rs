@@ -24,6 +24,8 @@ use std::sync::{Arc, Mutex};
 pub(crate) enum Reaction {
     Welcome,
     Refuse(ErrorCode),
+    /// Taken in, but not with this key.
+    NotWith(Fingerprint),
     /// Taken in, and thrown out at once.
     ThrowOut,
     /// Taken in, and sent this trust bundle.
@@ -142,7 +144,7 @@ async fn talk(connection: &quinn::Connection, shared: &Shared) -> Option<()> {
             let said = match session.receive(frame, now).ok()? {
                 Incoming::Hello(hello) => {
                     let reaction = shared.reaction.lock().expect("no test panics with it").clone();
-                    react(&mut session, reaction, now);
+                    react(&mut session, reaction, key, now);
                     Said::Hello { key, bundle_version: hello.bundle_version }
                 }
                 Incoming::Heartbeat(heartbeat) => Said::Heartbeat { bundle_version: heartbeat.bundle_version },
@@ -165,11 +167,12 @@ fn session() -> AggregatorSession {
     AggregatorSession::accept(Speaker { tenant: settings.tenant, compartments, classification }, grant)
 }
 
-fn react(session: &mut AggregatorSession, reaction: Reaction, now: Now) {
+fn react(session: &mut AggregatorSession, reaction: Reaction, key: Fingerprint, now: Now) {
     let settings =
         Settings { heartbeat_ms: 100, window_batches: 4, backlog_bytes_per_second: 1 << 20, reconnect_window_ms: 1 };
     match reaction {
-        Reaction::Welcome => session.welcome(settings, vec![], now),
+        Reaction::NotWith(old) if old == key => session.refuse(ErrorCode::KeyNotEnrolled, "", now),
+        Reaction::Welcome | Reaction::NotWith(_) => session.welcome(settings, vec![], now),
         Reaction::Refuse(code) => session.refuse(code, "as the test wants it", now),
         Reaction::ThrowOut => {
             session.welcome(settings, vec![], now);

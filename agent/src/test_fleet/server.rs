@@ -41,6 +41,8 @@ pub(crate) struct State {
     now_s: i64,
     version: u64,
     settings: HostSettings,
+    /// Whom leaves name.
+    subject: String,
     /// Who may renew.
     enrolled: Vec<Fingerprint>,
     asked: Vec<Asked>,
@@ -58,7 +60,8 @@ impl JoinServer {
         let address = socket.local_addr().expect("an address");
         let settings = settings("h1", vec![address.to_string()]);
         let (enrolled, asked) = (vec![], vec![]);
-        let state = State { fleet, now_s, version, settings, enrolled, asked, twist: None };
+        let subject = settings.host.to_string();
+        let state = State { fleet, now_s, version, settings, subject, enrolled, asked, twist: None };
         let state = Arc::new(Mutex::new(state));
         let supervisor = Supervisor::new(Clock::real());
         supervisor.spawn("join-server", OnFailure::Note, serve(socket, state.clone(), supervisor.clone()));
@@ -163,6 +166,11 @@ impl State {
         &mut self.settings
     }
 
+    /// From now on leaves are those of another host.
+    pub(crate) fn misname(&mut self, subject: &str) {
+        self.subject = subject.to_owned();
+    }
+
     pub(crate) fn forget(&mut self) {
         self.enrolled.clear();
     }
@@ -200,7 +208,7 @@ impl State {
     }
 
     fn grant(&self, csr: &[u8]) -> JoinAnswer {
-        let leaf = self.fleet.leaf(self.settings.host.as_str(), csr, self.now_s);
+        let leaf = self.fleet.leaf(&self.subject, csr, self.now_s);
         JoinAnswer::Granted(Box::new(Granted { leaf, bundle: self.bundle(), settings: self.settings.clone() }))
     }
 }

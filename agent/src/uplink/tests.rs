@@ -124,21 +124,18 @@ async fn while_a_renewal_is_refused_nobody_is_called_and_the_status_says_why() {
 }
 
 #[tokio::test]
-async fn a_key_that_the_registry_does_not_know_is_renewed_and_the_host_is_back_in_a_second() {
+async fn a_host_whose_key_the_registry_does_not_know_renews_and_is_back() {
     let (fleet, clock) = (Fleet::new(), wall_at(NOW));
     let link = LinkServer::of(&fleet, NOW, 1);
-    link.react(Reaction::Refuse(ErrorCode::KeyNotEnrolled));
     let credentials = joined(&fleet, &clock);
+    let old = credentials.current().identity().key_fingerprint().expect("a key");
+    link.react(Reaction::NotWith(old));
     let join = JoinServer::start(fleet, NOW, 1);
-    let host = Host::start(credentials, clock, &link, vec![join.address()]);
-    let old = host.key();
     join.enrol(old);
-    join.twist(move |answer| {
-        link.react(Reaction::Welcome);
-        Some(answer)
-    });
+    let host = Host::start(credentials, clock, &link, vec![join.address()]);
     until("a connection", || host.running.board.is_connected()).await;
     assert_eq!(join.asked(), [Asked::Renew { by: old, next: host.key() }]);
+    assert_eq!(link.hellos().last(), Some(&Said::Hello { key: host.key(), bundle_version: 1 }));
 }
 
 #[tokio::test]
@@ -195,10 +192,9 @@ async fn an_identity_of_another_kind_stops_the_start() {
 async fn a_resumed_session_is_judged_as_a_new_one_is() {
     let fleet = Fleet::new();
     let (clock, hand) = clock();
-    let link = LinkServer::of(&fleet, NOW, 1);
-    // The agent's own leaf lasts longer than the aggregator's.
-    let identity = fleet.enrol("h1", NOW + 12 * HOUR);
-    let credentials = Credentials::new(identity, fleet.trust(1), KeyExchange::default(), None, clock);
+    // Its leaf has four hours left; ours has more, and sessions can be resumed for a day.
+    let link = LinkServer::start(fleet.aggregator(NOW - 20 * HOUR), fleet.trust(1), NOW);
+    let credentials = joined(&fleet, &clock);
     let mut caller = Caller::new(credentials).expect("a socket");
     let first = caller.call(&link.address()).await.expect("connected");
     // What the server sends after the handshake is there once it has answered something.
@@ -207,7 +203,7 @@ async fn a_resumed_session_is_judged_as_a_new_one_is() {
     let _ = receive.read_chunk(1, true).await;
     drop(first);
 
-    hand.set_wall_ns((NOW + DAY + HOUR) * 1_000_000_000);
+    hand.set_wall_ns((NOW + 5 * HOUR) * 1_000_000_000);
     let refused = caller.call(&link.address()).await.expect_err("its leaf has expired");
     assert!(matches!(refused, End::Handshake { refusal: Refusal::Expired, ours: true }), "{refused:?}");
 }

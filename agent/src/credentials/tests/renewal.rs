@@ -221,7 +221,7 @@ async fn a_host_that_stopped_between_the_two_files_starts_and_renews() {
 #[tokio::test]
 async fn a_leaf_of_somebody_else_is_not_taken() {
     let (server, host) = world(0, 1);
-    server.with(|state| state.settings_mut().host = crate::test_fleet::host("h2"));
+    server.with(|state| state.misname("h2"));
     let old = host.key();
     tokio::task::yield_now().await;
     host.credentials.renew_soon(Want::Identity, "leaf_expired");
