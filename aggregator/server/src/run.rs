@@ -99,7 +99,7 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
         credentials: credentials.clone(),
         told: told(config),
         max_offline_s: i64::from(config.join.max_offline_days) * SECONDS_PER_DAY,
-        admission: join_admission,
+        admission: join_admission.clone(),
         telemetry: telemetry.clone(),
         clock: clock.clone(),
     };
@@ -108,9 +108,7 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
     port.listen(socket, keys, supervisor);
 
     let credential = Credential::load(&config.identity.https_certificate, &config.identity.https_key)?;
-    let listener = TcpListener::bind(config.listen.https)
-        .await
-        .with_context(|| format!("cannot listen on TCP {}; is another program there?", config.listen.https))?;
+    let listener = tcp(config.listen.https).await?;
     let https = listener.local_addr()?;
     let context = ApiContext {
         tenant: config.tenant.clone(),
@@ -121,6 +119,7 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
         registry: registry.clone(),
         credentials: credentials.clone(),
         admission,
+        join_admission,
         tokens: Tokens::new(tokens),
         clock: clock.clone(),
         clearance: config.api.clearance,
@@ -153,6 +152,11 @@ pub const NO_BUNDLE: &str = "there is no trust bundle yet: `dsmil-aggregator ini
 fn udp(address: SocketAddr, server: quinn::ServerConfig, keys: &EndpointKeys) -> anyhow::Result<quinn::Endpoint> {
     endpoint(address, Some(server), keys)
         .with_context(|| format!("cannot listen on UDP {address}; is another aggregator running?"))
+}
+
+async fn tcp(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on TCP {address}; is another program there?"))
 }
 
 fn told(config: &Config) -> Told {

@@ -23,11 +23,12 @@ mod tests;
 pub use listen::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, serve};
 pub use stats::{ApiStats, ClassicalClient, Dropped};
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Occupancy};
 use crate::credentials::Credentials;
 use crate::fleet::FleetHandle;
 use crate::live::{Latest, Live};
 use crate::prometheus::LOOK_BACK_MS;
+use crate::refusals::Port;
 use crate::registry::Registry;
 use crate::telemetry::Telemetry;
 use dsmil_crypto::token::TokenHash;
@@ -58,8 +59,10 @@ pub struct ApiContext {
     pub registry: Registry,
     /// Who this aggregator is and whom it trusts.
     pub credentials: Credentials,
-    /// How many may come to the fleet link and the join port.
+    /// How many may come to the fleet link.
     pub admission: Admission,
+    /// How many may come to the join port.
+    pub join_admission: Admission,
     /// Who may ask.
     pub tokens: Tokens,
     /// The time.
@@ -82,6 +85,11 @@ impl ApiContext {
         let ledgers = self.store.warm().ledgers();
         hosts.extend(ledgers.iter().filter(|(key, _)| key.tenant == self.tenant).map(|(key, _)| key.host.clone()));
         hosts
+    }
+
+    /// How admission stands, by port.
+    pub(crate) fn occupancies(&self) -> [(Port, Occupancy); 2] {
+        [(Port::Fleet, self.admission.occupancy()), (Port::Join, self.join_admission.occupancy())]
     }
 
     /// A host's newest tick, if a reader may see it.

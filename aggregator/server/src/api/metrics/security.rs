@@ -1,7 +1,7 @@
 //! Identity, trust, admission and refusals. Every label is one of a closed list: strangers cannot make series.
 
 use super::{Page, float, seconds};
-use crate::admission::Limit;
+use crate::admission::{Limit, Occupancy};
 use crate::api::App;
 use crate::api::security::enrolment::HostCounts;
 use crate::live::Link;
@@ -58,20 +58,31 @@ fn expected() -> impl Iterator<Item = Refused> {
 }
 
 fn admission(app: &App, page: &mut Page) {
-    let now = app.context.admission.occupancy();
-    let help = "Peers that were let in and have not authenticated yet, fleet link and join port.";
-    page.gauge("dsmil_admission_half_open", help, now.half_open.into());
-    page.gauge("dsmil_admission_unproven", "Of these, at addresses that may be forged.", now.unproven.into());
-    page.gauge("dsmil_admission_connected", "Peers that have authenticated.", now.connected.into());
-    page.gauge("dsmil_admission_addresses", "Addresses remembered.", float(now.addresses as u64));
-    page.gauge("dsmil_admission_identities", "Hosts remembered.", float(now.identities as u64));
-    let family = ("dsmil_admission_limited_total", Type::Counter, "Times a limit was run into.");
-    let limits = Limit::ALL.iter().map(|limit| limit.as_str());
-    page.labelled(family, "limit", limits.zip(now.limited.map(float)));
+    let ports = app.context.occupancies().map(|(port, now)| (port.as_str(), now));
+    let mut each = |name: &str, kind: Type, help: &str, value: &dyn Fn(&Occupancy) -> f64| {
+        let values = ports.iter().map(|(port, now)| (*port, value(now)));
+        page.labelled((name, kind, help), "port", values);
+    };
+    let (gauge, counter) = (Type::Gauge, Type::Counter);
+    let help = "Peers that were let in and have not authenticated yet.";
+    each("dsmil_admission_half_open", gauge, help, &|now| now.half_open.into());
+    let help = "Of these, at addresses that may be forged.";
+    each("dsmil_admission_unproven", gauge, help, &|now| now.unproven.into());
+    each("dsmil_admission_connected", gauge, "Peers that have authenticated.", &|now| now.connected.into());
+    each("dsmil_admission_addresses", gauge, "Addresses remembered.", &|now| float(now.addresses as u64));
+    each("dsmil_admission_identities", gauge, "Hosts remembered.", &|now| float(now.identities as u64));
     let help = "Peers that were told to prove their address.";
-    page.counter("dsmil_admission_proofs_asked_total", help, now.proofs_asked);
+    each("dsmil_admission_proofs_asked_total", counter, help, &|now| float(now.proofs_asked));
     let help = "Peers that were not answered, because so many were refused.";
-    page.counter("dsmil_admission_ignored_total", help, now.ignored);
+    each("dsmil_admission_ignored_total", counter, help, &|now| float(now.ignored));
+
+    let name = "dsmil_admission_limited_total";
+    page.0.family(name, counter, Some("Times a limit was run into."));
+    for (port, now) in &ports {
+        for (limit, count) in Limit::ALL.iter().zip(now.limited) {
+            page.0.sample(name, [("port", *port), ("limit", limit.as_str())], float(count));
+        }
+    }
 }
 
 fn trust(app: &App, page: &mut Page) {

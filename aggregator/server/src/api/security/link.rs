@@ -13,6 +13,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use dsmil_protocol::ids::HostName;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
@@ -162,7 +163,8 @@ pub(in crate::api) struct SecurityLink {
     next: Option<String>,
     https: Https,
     refusals: RefusalsDetail,
-    admission: AdmissionDetail,
+    /// By port, `fleet` and `join`: how many strangers are dealt with, and how often limits were run into.
+    admission: BTreeMap<&'static str, AdmissionDetail>,
 }
 
 /// How every session is protected, whom this aggregator trusts, who is enrolled, and who was refused for which reason and
@@ -199,6 +201,6 @@ pub(in crate::api) async fn link(
         next: shown.last().filter(|_| shown.len() < behind.len()).map(|(host, _)| host.to_string()),
         https: Https::of(&context.stats),
         refusals: RefusalsDetail::of(&context.telemetry.refused),
-        admission: context.admission.occupancy().into(),
+        admission: context.occupancies().into_iter().map(|(port, now)| (port.as_str(), now.into())).collect(),
     }))
 }

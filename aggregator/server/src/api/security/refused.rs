@@ -66,7 +66,7 @@ fn names(refused: Refused) -> (&'static str, &'static str, &'static str) {
     (refused.port.as_str(), refused.side.as_str(), refused.reason.as_str())
 }
 
-/// Admission to the fleet link and the join port together.
+/// Admission to one port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct AdmissionDetail {
     /// Peers that were let in and have not authenticated yet.

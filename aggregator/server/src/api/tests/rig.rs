@@ -156,7 +156,8 @@ impl Rig {
             telemetry: Telemetry::default(),
             registry,
             credentials,
-            admission: Admission::new(&AdmissionSection::default(), clock.clone()).expect("the defaults"),
+            admission: admission(&clock),
+            join_admission: admission(&clock),
             tokens: Tokens::new(vec![ApiToken::generate().hash(), token.hash()]),
             clock: clock.clone(),
             clearance: Classification::new(2).expect("a level"),
@@ -251,6 +252,10 @@ impl Rig {
         assert_eq!(self.supervisor.drain(Duration::from_secs(20)).await, Drained::Clean);
         assert_eq!(self.store_supervisor.drain(Duration::from_secs(20)).await, Drained::Clean);
     }
+}
+
+fn admission(clock: &Clock) -> Admission {
+    Admission::new(&AdmissionSection::default(), clock.clone()).expect("the defaults")
 }
 
 /// Runs a client's work beside its connection, which may end before all of the answer is taken.

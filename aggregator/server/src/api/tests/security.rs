@@ -2,6 +2,7 @@
 
 use super::fleet::{BUNDLE_END, BUNDLE_VERSION, LEAF_END, key};
 use super::rig::{NOW, Rig, T0};
+use crate::admission::Proof;
 use crate::live::Link;
 use crate::refusals::{Port, Refused, Side};
 use dsmil_crypto::policy::KeyExchange;
@@ -70,6 +71,7 @@ async fn refusals_are_told_by_reason_and_by_address() {
     refuse(&rig, foreign, FAR);
     refuse(&rig, foreign, FAR);
     refuse(&rig, Refused::by_us(Port::Join, ErrorCode::TokenUsed), [192, 0, 2, 10]);
+    let place = rig.context.admission.ask(FAR.into(), Proof::Given);
     let link = rig.get("/api/v1/security/link").await.json();
     let total =
         |port: &str, reason: &str, count: u64| json!({"port": port, "side": "us", "reason": reason, "count": count});
@@ -80,8 +82,12 @@ async fn refusals_are_told_by_reason_and_by_address() {
     });
     assert_eq!(link["refusals"]["sources"][0], newest);
     assert_eq!(link["refusals"]["sources"][1]["count"], 2);
-    assert_eq!(link["admission"]["half_open"], 0);
-    assert_eq!(link["admission"]["limited"]["half_open"], 0);
+    assert_eq!(
+        (&link["admission"]["fleet"]["half_open"], &link["admission"]["join"]["half_open"]),
+        (&json!(1), &json!(0))
+    );
+    assert_eq!(link["admission"]["fleet"]["limited"]["half_open"], 0);
+    drop(place);
     let group = &link["https"]["groups"][0];
     assert_eq!((&group["classical"], &group["sessions"]), (&json!(false), &json!(1)), "our own session");
     assert_eq!(link["https"]["classical_from"], json!([]));
@@ -146,7 +152,9 @@ async fn the_security_log_is_read_by_time_kind_and_host() {
 async fn metrics_tell_of_sessions_refusals_trust_and_hosts() {
     let rig = Rig::open().await;
     refuse(&rig, Refused { port: Port::Join, side: Side::Peer, reason: Refusal::UnknownRoot.into() }, FAR);
+    let place = rig.context.join_admission.ask(FAR.into(), Proof::Given);
     let page = rig.get("/metrics").await.text();
+    drop(place);
     let agreed = KeyExchange::Pure.negotiated();
     let sessions = format!(
         "dsmil_link_sessions{{group=\"{}\",scheme=\"{}\",suite=\"{}\"}} 1",
@@ -156,8 +164,9 @@ async fn metrics_tell_of_sessions_refusals_trust_and_hosts() {
         sessions.as_str(),
         "dsmil_refusals_total{port=\"join\",side=\"peer\",reason=\"unknown_root\"} 1",
         "dsmil_refusals_total{port=\"fleet\",side=\"us\",reason=\"not_enrolled\"} 0",
-        "dsmil_admission_half_open 0",
-        "dsmil_admission_limited_total{limit=\"address_handshakes\"} 0",
+        "dsmil_admission_half_open{port=\"fleet\"} 0",
+        "dsmil_admission_half_open{port=\"join\"} 1",
+        "dsmil_admission_limited_total{port=\"join\",limit=\"address_handshakes\"} 0",
         "dsmil_trust_bundle_version 7",
         &format!("dsmil_trust_bundle_expires_timestamp_seconds {BUNDLE_END}"),
         &format!("dsmil_identity_expires_timestamp_seconds {}", NOW / 1000 + 86_400),
