@@ -15,6 +15,7 @@ use dsmil_runtime::clock::Clock;
 use serde_json::Value;
 
 pub(crate) const DOMAIN: &str = "fleet.example";
+pub(crate) const TENANT: &str = "demo";
 pub(crate) const HOST: &str = "h1";
 /// What agents ask for.
 pub(crate) const AGGREGATOR_NAME: &str = "aggregator.fleet.example";

@@ -1,13 +1,22 @@
 //! s2n-quic, which shares nothing with quinn and rustls but the arithmetic: its policy `cnsa_2` is the fleet link's, and its
 //! classical policies are refused by our ends for what they are.
 
-use crate::fleet::{AGGREGATOR_NAME, Fleet, HOST, Pem, now_s};
+use crate::fleet::{AGGREGATOR_NAME, DOMAIN, Fleet, HOST, Pem, TENANT, certificate_pem, now_s};
 use crate::talk::{HEARTBEAT_MS, greet, welcome};
 use crate::{HERE, LABEL, PATIENCE};
+use dsmil_aggregator::config::{Advertise, Config, LinkSection, Listen};
+use dsmil_aggregator::init::{self, Order};
+use dsmil_aggregator::run;
 use dsmil_crypto::issue::{HTTPS_LEAF_LIFETIME, HttpsRoot};
-use dsmil_crypto::policy::{FLEET_ALPN, KeyExchange, SessionCache, exporter};
+use dsmil_crypto::policy::{FLEET_ALPN, JOIN_ALPN, KeyExchange, SessionCache, exporter, join_server};
 use dsmil_crypto::refusal::{Refusal, refusal_reason};
+use dsmil_crypto::spiffe::TrustDomain;
+use dsmil_crypto::time::TimeSource;
 use dsmil_crypto::transport::{EndpointKeys, endpoint};
+use dsmil_protocol::ids::{HostName, TenantId};
+use dsmil_runtime::clock::Clock;
+use dsmil_runtime::supervise::Supervisor;
+use e2e::enrol::enrol;
 use quinn::ConnectionError;
 use s2n_quic::Connection;
 use s2n_quic::client::Connect;
@@ -27,6 +36,9 @@ const WITHOUT_OUR_GROUP: [&str; 4] = ["default_tls13", "default_pq", "20250512",
 const TRANSITION: &str = "cnsa_1_2_interop";
 /// Has ML-KEM-1024 and takes certificates of any kind.
 const WITH_CLASSICAL_SIGNATURES: &str = "20260513";
+
+/// What every session of the link has, as s2n names it.
+const OURS: [&str; 3] = ["MLKEM1024", "mldsa87", "TLS_AES_256_GCM_SHA384"];
 
 /// What s2n says about a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,14 +102,18 @@ fn policy(name: &str) -> Policy {
     Policy::from_version(name).expect("a policy of s2n")
 }
 
-fn s2n_client(fleet: &Fleet, own: &Pem, policy_name: &str, notes: &Notes) -> s2n_quic::Client {
+/// Trusts what is in `trusted`; shows a certificate if it has one.
+fn s2n_client(trusted: &str, own: Option<&Pem>, alpn: &[u8], policy_name: &str, notes: &Notes) -> s2n_quic::Client {
     let mut tls = Client::builder();
     tls.config_mut().set_security_policy(&policy(policy_name)).expect("set");
     let tls = tls
         .with_empty_trust_store()
-        .and_then(|tls| tls.with_application_protocols([FLEET_ALPN]))
-        .and_then(|tls| tls.with_certificate(fleet.issuer_pem().as_str()))
-        .and_then(|tls| tls.with_client_identity(own.certificate.as_str(), own.key.as_str()))
+        .and_then(|tls| tls.with_application_protocols([alpn]))
+        .and_then(|tls| tls.with_certificate(trusted))
+        .and_then(|tls| match own {
+            Some(own) => tls.with_client_identity(own.certificate.as_str(), own.key.as_str()),
+            None => Ok(tls),
+        })
         .and_then(|tls| tls.build())
         .expect("s2n takes the certificates");
     let client = s2n_quic::Client::builder().with_tls(tls).expect("TLS").with_io(HERE).expect("a socket");
@@ -130,7 +146,8 @@ fn our_server(fleet: &Fleet, key_exchange: KeyExchange) -> quinn::Endpoint {
 /// A client of s2n's and an aggregator's end of ours: HELLO, WELCOME, and what each has negotiated.
 async fn s2n_says_hello(fleet: &Fleet, key_exchange: KeyExchange, policy_name: &str) -> Seen {
     let (ours, notes) = (our_server(fleet, key_exchange), Notes::default());
-    let theirs = s2n_client(fleet, &Pem::of(&fleet.agent), policy_name, &notes);
+    let own = Pem::of(&fleet.agent);
+    let theirs = s2n_client(&fleet.issuer_pem(), Some(&own), FLEET_ALPN, policy_name, &notes);
     let to = Connect::new(ours.local_addr().expect("an address")).with_server_name(AGGREGATOR_NAME);
     let serve = async {
         let connection = ours.accept().await.expect("a peer").await.expect("a handshake");
@@ -145,7 +162,8 @@ async fn s2n_says_hello(fleet: &Fleet, key_exchange: KeyExchange, policy_name: &
         let (receive, send) = connection.open_bidirectional_stream().await.expect("a stream").split();
         (greet(receive, send).await, connection)
     };
-    let both = async { tokio::join!(serve, connect) };
+    // s2n's connections are large.
+    let both = Box::pin(async { tokio::join!(serve, connect) });
     let ((hello, exported, _ours), (welcomed, _theirs)) = tokio::time::timeout(PATIENCE, both).await.expect("an end");
     assert_eq!(hello.host.as_str(), HOST);
     assert_eq!(welcomed.settings.heartbeat_ms, HEARTBEAT_MS);
@@ -174,7 +192,8 @@ async fn s2n_hears_hello(fleet: &Fleet, key_exchange: KeyExchange, policy_name: 
         let exported = exporter(&connection, LABEL).expect("an exporter");
         (greet(receive, send).await, exported, connection)
     };
-    let both = async { tokio::join!(serve, connect) };
+    // s2n's connections are large.
+    let both = Box::pin(async { tokio::join!(serve, connect) });
     let ((hello, _theirs), (welcomed, exported, _ours)) = tokio::time::timeout(PATIENCE, both).await.expect("an end");
     assert_eq!(hello.host.as_str(), HOST);
     assert_eq!(welcomed.settings.heartbeat_ms, HEARTBEAT_MS);
@@ -186,7 +205,7 @@ async fn s2n_hears_hello(fleet: &Fleet, key_exchange: KeyExchange, policy_name: 
 /// judged its certificate.
 async fn s2n_is_refused(fleet: &Fleet, own: &Pem, policy_name: &str) -> (Refusal, Result<Connection, Error>) {
     let ours = our_server(fleet, KeyExchange::Pure);
-    let theirs = s2n_client(fleet, own, policy_name, &Notes::default());
+    let theirs = s2n_client(&fleet.issuer_pem(), Some(own), FLEET_ALPN, policy_name, &Notes::default());
     let to = Connect::new(ours.local_addr().expect("an address")).with_server_name(AGGREGATOR_NAME);
     let serve = async { ours.accept().await.expect("a peer").await.expect_err("refused") };
     let both = async { tokio::join!(serve, theirs.connect(to)) };
@@ -223,8 +242,61 @@ async fn a_client_of_s2n_says_hello_and_is_welcomed() {
     let fleet = Fleet::new();
     for policy_name in [CNSA_2, TRANSITION] {
         let seen = s2n_says_hello(&fleet, KeyExchange::Pure, policy_name).await;
-        assert_eq!(seen.negotiated(), ["MLKEM1024", "mldsa87", "TLS_AES_256_GCM_SHA384"], "{policy_name}");
+        assert_eq!(seen.negotiated(), OURS, "{policy_name}");
     }
+}
+
+#[tokio::test]
+async fn a_client_of_s2n_is_welcomed_by_the_aggregator_itself() {
+    let folder = tempfile::tempdir_in("/dev/shm").expect("a folder on tmpfs");
+    let (clock, host) = (Clock::real(), HostName::new(HOST).expect("a name"));
+    let order = Order {
+        folder: folder.path().join("centre"),
+        name: "a1".into(),
+        tenant: TenantId::new(TENANT).expect("a tenant"),
+        trust_domain: TrustDomain::new(DOMAIN).expect("a domain"),
+        hosts: vec![host.clone()],
+        advertise: Advertise::default(),
+        https_names: vec!["localhost".into()],
+        listen: Listen { quic: HERE, join: HERE, https: HERE },
+        link: LinkSection::default(),
+        hot: Some(folder.path().join("hot.sqlite")),
+    };
+    let made = init::run(&order, &clock).await.expect("init");
+    let config = Config::load(&made.config).expect("a configuration");
+    let (identities, trust) = enrol(&config, &[host], &clock).await.expect("enrolled");
+    let supervisor = Supervisor::new(clock.clone());
+    let centre = run::start(&config, &clock, &supervisor).await.expect("the centre starts");
+
+    let (own, notes) = (Pem::of(&identities[0]), Notes::default());
+    let issuer = certificate_pem(&trust.bundle().issuers[0].certificates[0]);
+    let theirs = s2n_client(&issuer, Some(&own), FLEET_ALPN, CNSA_2, &notes);
+    let visit = async {
+        let to = Connect::new(centre.quic).with_server_name(AGGREGATOR_NAME);
+        let mut connection = theirs.connect(to).await.expect("a handshake");
+        let (receive, send) = connection.open_bidirectional_stream().await.expect("a stream").split();
+        greet(receive, send).await
+    };
+    let welcomed = tokio::time::timeout(PATIENCE, visit).await.expect("an end");
+    assert_eq!(welcomed.settings.heartbeat_ms, config.agents.heartbeat_ms);
+    assert_eq!(notes.seen().negotiated(), OURS);
+    supervisor.drain(PATIENCE).await;
+}
+
+/// A host that joins has nothing but the root, and is shown all that leads to it.
+#[tokio::test]
+async fn a_client_of_s2n_that_knows_the_root_alone_reaches_the_join_port() {
+    let (fleet, keys, notes) = (Fleet::new(), EndpointKeys::random(), Notes::default());
+    let server = join_server(&fleet.aggregator, &fleet.trust, TimeSource::new(now_s), &keys).expect("a server");
+    let ours = endpoint(HERE, Some(server), &keys).expect("a socket");
+    let theirs = s2n_client(&fleet.root_pem(), None, JOIN_ALPN, CNSA_2, &notes);
+    let to = Connect::new(ours.local_addr().expect("an address")).with_server_name(AGGREGATOR_NAME);
+    let serve = async { ours.accept().await.expect("a peer").await.expect("a handshake") };
+    let both = async { tokio::join!(serve, theirs.connect(to)) };
+    let (ours, theirs) = tokio::time::timeout(PATIENCE, both).await.expect("an end");
+    let _theirs = theirs.expect("a handshake");
+    assert_eq!(notes.seen().negotiated(), OURS);
+    assert_eq!(notes.seen().exported, exporter(&ours, LABEL).expect("an exporter"), "what a renewal is bound to");
 }
 
 #[tokio::test]
@@ -232,7 +304,7 @@ async fn an_agent_says_hello_to_a_server_of_s2n_and_is_welcomed() {
     let fleet = Fleet::new();
     for policy_name in [CNSA_2, TRANSITION] {
         let seen = s2n_hears_hello(&fleet, KeyExchange::Pure, policy_name).await;
-        assert_eq!(seen.negotiated(), ["MLKEM1024", "mldsa87", "TLS_AES_256_GCM_SHA384"], "{policy_name}");
+        assert_eq!(seen.negotiated(), OURS, "{policy_name}");
     }
 }
 

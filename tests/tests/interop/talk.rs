@@ -1,6 +1,6 @@
 //! HELLO and WELCOME by our own sessions, over whatever stream a foreign transport gives.
 
-use crate::fleet::HOST;
+use crate::fleet::{HOST, TENANT};
 use dsmil_protocol::frame::Frame;
 use dsmil_protocol::ids::{BootId, HostName, TenantId};
 use dsmil_protocol::message::{Hello, HostTimes, Settings, Welcome};
@@ -89,7 +89,7 @@ async fn next(frames: &mut FrameReader, read: &mut (impl AsyncRead + Unpin)) -> 
 }
 
 fn speaker() -> Speaker {
-    let tenant = TenantId::new("demo").expect("a tenant");
+    let tenant = TenantId::new(TENANT).expect("a tenant");
     Speaker { tenant, compartments: Compartments::SOC, classification: Classification::UNCLASS }
 }
 

@@ -40,8 +40,8 @@ fn leaf_key_hash(centre: &Centre<'_>) -> String {
     base64(&Sha256::digest(leaf.subject_public_key_info().as_ref()))
 }
 
-/// Asks as Go 1.24 does: its groups in its order, with shares of the first and of what is in it. Returns the group it got and
-/// the answer.
+/// Asks as Go 1.24 does: its groups in its order, with shares of the first and of what is in it. Returns the group that it
+/// got, and the answer.
 pub(super) async fn go(centre: &Centre<'_>, path: &str) -> (String, String) {
     let groups = vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
     let provider = CryptoProvider { kx_groups: groups, ..default_provider() };
