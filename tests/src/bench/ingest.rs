@@ -111,7 +111,7 @@ fn rows(all: &Pushed, wall: f64, cpu: f64, hosts: usize) -> Vec<Row> {
     ]
 }
 
-fn speaker() -> anyhow::Result<Speaker> {
+pub(super) fn speaker() -> anyhow::Result<Speaker> {
     // The tenant of every throw-away fleet.
     let tenant = TenantId::new("demo")?;
     Ok(Speaker { tenant, compartments: Compartments::SOC, classification: Classification::UNCLASS })

@@ -6,10 +6,13 @@
 pub mod codec;
 mod figures;
 mod frame;
+mod handshake;
 mod hosts;
 mod ingest;
+mod joining;
 mod load;
 mod process;
+mod sessions;
 mod size;
 mod store;
 
@@ -41,6 +44,12 @@ pub enum Group {
     Latency,
     /// Real QUIC connections that push batches into an aggregator as fast as it acknowledges them.
     Ingest,
+    /// Handshakes of the fleet link, full and resumed, beside classical ones.
+    Handshake,
+    /// What a session that sends nothing costs an aggregator.
+    Sessions,
+    /// A host that joins, and one that renews.
+    Join,
 }
 
 /// What to measure and for how long.
@@ -82,6 +91,9 @@ pub fn run(options: &Options) -> anyhow::Result<Vec<Row>> {
         Ok(shown.into_iter().filter(|(wanted, _)| *wanted).flat_map(|(_, rows)| rows).collect())
     })?;
     measure(Group::Ingest, &mut || ingest::figures(&capture, options))?;
+    measure(Group::Handshake, &mut handshake::figures)?;
+    measure(Group::Sessions, &mut sessions::figures)?;
+    measure(Group::Join, &mut joining::figures)?;
     Ok(rows)
 }
 

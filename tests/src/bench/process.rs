@@ -43,6 +43,13 @@ pub(super) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_secs_f64((user + system) as f64 / ticks as f64))
 }
 
+/// CPU time of the calling thread, user and system.
+pub(super) fn own_cpu_time() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    // It is never negative.
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
 /// A thread of this process.
 pub(super) struct Thread(PathBuf);
 
@@ -83,6 +90,7 @@ mod tests {
         let pid = std::process::id();
         assert!(Memory::of(pid).expect("memory").all > 100 << 10);
         assert!(cpu_time(pid).expect("time") < Duration::from_secs(3600));
+        assert!(own_cpu_time() <= cpu_time(pid).expect("time") + Duration::from_millis(100));
         assert!(Thread::named("no such thread").is_err());
     }
 }
