@@ -24,8 +24,8 @@ pub async fn enrol(config: &Config, hosts: &[HostName], clock: &Clock) -> anyhow
     let supervisor = Supervisor::new(clock.clone());
     let state = open_state(config, &supervisor)?;
     let trust = Trust::own(&state.bundle().await?.context(NO_BUNDLE)?.bytes)?;
-    let issuer = newest_issuer(&config.identity.issuers, &trust)?;
     let now_ms = clock.wall_ms();
+    let issuer = newest_issuer(&config.identity.issuers, &trust, now_ms.div_euclid(1000))?;
     let mut identities = Vec::with_capacity(hosts.len());
     for host in hosts {
         let key = SigningKey::generate()?;

@@ -3,7 +3,7 @@
 
 use crate::config::Config;
 use anyhow::Context;
-use dsmil_crypto::identity::Identity;
+use dsmil_crypto::identity::{Facts, Identity};
 use dsmil_crypto::issue::{FleetIssuer, IssuerKey, LEAF_LIFETIME};
 use dsmil_crypto::policy::{KeyExchange, Link};
 use dsmil_crypto::time::TimeSource;
@@ -114,18 +114,23 @@ pub fn time_source(clock: &Clock) -> TimeSource {
 }
 
 fn make(name: &str, issuers: &Path, trust: Trust, time: &TimeSource) -> anyhow::Result<Held> {
-    let issuer = newest_issuer(issuers, &trust)?;
     // The bundle proves that its first second has passed, whatever our clock says.
     let now = time.unix_seconds().max(trust.bundle().issued_s);
+    let issuer = newest_issuer(issuers, &trust, now)?;
     let identity =
         issuer.issue_aggregator(name, now, LEAF_LIFETIME).context("our own certificate could not be made")?;
     Ok(Held { trust, issuer, identity })
 }
 
-/// The newest issuer of the bundle (they are listed in the order in which they came) whose key we have.
-pub fn newest_issuer(folder: &Path, trust: &Trust) -> anyhow::Result<FleetIssuer> {
+/// The newest issuer of the bundle (they are listed in the order in which they came) that counts at `now_s` (Unix seconds)
+/// and whose key we have.
+pub fn newest_issuer(folder: &Path, trust: &Trust, now_s: i64) -> anyhow::Result<FleetIssuer> {
     let keys = issuer_keys(folder)?;
-    for issuer in trust.bundle().issuers.iter().rev() {
+    let counts = |certificate: &Vec<u8>| {
+        Facts::read(certificate)
+            .is_ok_and(|facts| facts.validity.not_after >= now_s && !trust.bundle().revoked.contains(&facts.key))
+    };
+    for issuer in trust.bundle().issuers.iter().rev().filter(|issuer| issuer.certificates.iter().any(counts)) {
         for path in &keys {
             let key = IssuerKey::load(path).with_context(|| format!("{} cannot be used", path.display()))?;
             if issuer.certificates.first().is_some_and(|certificate| key.fits(certificate)) {
@@ -134,7 +139,7 @@ pub fn newest_issuer(folder: &Path, trust: &Trust) -> anyhow::Result<FleetIssuer
         }
     }
     anyhow::bail!(
-        "trust bundle {} lists no issuer whose key is in {}: bring the key back, or have one added (`dsmil-aggregator trust add-issuer`)",
+        "trust bundle {} lists no issuer that counts and whose key is in {}: bring the key back, or have one added (`dsmil-aggregator trust add-issuer`)",
         trust.version(),
         folder.display()
     )

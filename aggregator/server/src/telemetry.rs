@@ -3,8 +3,7 @@
 //! Counters are plain atomics, changed where things happen and read when somebody asks. The table below is the one list
 //! of them; the reference in docs/generated is made from it.
 
-use crate::refusals::{Reason, Refusals};
-use dsmil_crypto::refusal::Refusal;
+use crate::refusals::Refusals;
 use dsmil_protocol::error::ErrorCode;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -131,17 +130,6 @@ impl Counters {
     /// Refused frames and batches, by code.
     pub fn faults(&self) -> BTreeMap<ErrorCode, u64> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Refused handshakes, by reason, of all ports.
-    pub fn refusals(&self) -> BTreeMap<Refusal, u64> {
-        let mut by_reason = BTreeMap::new();
-        for (refused, count) in self.refused.totals() {
-            if let Reason::Handshake(refusal) = refused.reason {
-                *by_reason.entry(refusal).or_default() += count;
-            }
-        }
-        by_reason
     }
 }
 
