@@ -93,7 +93,7 @@ pub struct Link {
 pub struct SessionCache(Arc<dyn StoresServerSessions>);
 
 impl SessionCache {
-    /// Room for `sessions`, some 9 KiB each: an agent's certificate is 7.4 KiB of it.
+    /// Room for `sessions`, some 20 KiB each as measured: an agent's certificate is 7.4 KiB of it.
     pub fn new(sessions: usize) -> Self {
         Self(ServerSessionMemoryCache::new(sessions))
     }

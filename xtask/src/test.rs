@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the tree checked and the tests run, cheap things first.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use clap::Args as ClapArgs;
@@ -30,6 +31,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         cheap_checks(&mut steps, args.long)?;
         steps.loud("clippy", &mut cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]));
         steps.stage()?;
+    }
+    if args.long && args.filters.is_empty() {
+        with_liboqs(&mut steps)?;
     }
     run_tests(&mut steps, args)?;
     if args.filters.is_empty() {
@@ -61,6 +65,27 @@ fn cheap_checks(steps: &mut Steps, long: bool) -> anyhow::Result<()> {
     steps.stage()
 }
 
+/// The second implementation: its own tests, and the programs built with it, for the tests of whole fleets to put at one end.
+fn with_liboqs(steps: &mut Steps) -> anyhow::Result<()> {
+    tools::ensure(&tools::LIBOQS)?;
+    steps.loud("liboqs tests", &mut cargo(["nextest", "run", "-p", "dsmil-crypto", "--features", "oqs"]));
+    let features = "dsmil-agent/oqs,dsmil-aggregator/oqs";
+    let mut build = cargo(["build", "-p", "dsmil-agent", "-p", "dsmil-aggregator", "--features", features]);
+    steps.loud("liboqs build", &mut build);
+    steps.stage()?;
+    // Put aside before the programs of the same names are built without it.
+    fs::create_dir_all(liboqs_builds())?;
+    for program in ["dsmil-agent", "dsmil-aggregator"] {
+        fs::copy(workspace::program("debug", program), liboqs_builds().join(program))?;
+    }
+    Ok(())
+}
+
+/// Where the programs are that were built with liboqs.
+fn liboqs_builds() -> PathBuf {
+    workspace::target().join("oqs")
+}
+
 /// Builds everything at once, then runs it.
 fn run_tests(steps: &mut Steps, args: &Args) -> anyhow::Result<()> {
     let mut nextest = cargo(["nextest", "run"]);
@@ -72,7 +97,7 @@ fn run_tests(steps: &mut Steps, args: &Args) -> anyhow::Result<()> {
         nextest.arg("--workspace");
     }
     if args.long {
-        nextest.args(["--profile", "long"]).env("DSMIL_LONG", "1");
+        nextest.args(["--profile", "long"]).env("DSMIL_LONG", "1").env("DSMIL_OQS", liboqs_builds());
     }
     if let Some(promtool) = tools::PROMTOOL.find() {
         nextest.env("DSMIL_PROMTOOL", promtool);

@@ -27,6 +27,8 @@ enum Source {
     /// A program within an npm package, of this version exactly, under target/tools; what else is in PATH is another one.
     /// Needs npm and no root.
     Npm { package: &'static str, version: &'static str, program: &'static str },
+    /// A library of LLVM's in a Debian package; needs root.
+    Library(&'static str),
     /// A crate, compiled by cargo; done unasked for root alone, since it changes the user's own cargo folder.
     Crate,
 }
@@ -42,6 +44,12 @@ pub(crate) const PROMTOOL: Tool = Tool {
     why: "the tests have it check the aggregator's /metrics",
     from: Source::Unpacked { package: "prometheus", program: "usr/bin/promtool" },
 };
+
+/// What building with liboqs takes (the feature `oqs`).
+pub(crate) const LIBOQS: [Tool; 2] = [
+    Tool { name: "cmake", why: "builds liboqs", from: Source::Apt(&["cmake"]) },
+    Tool { name: "libclang", why: "reads the headers of liboqs", from: Source::Library("libclang-dev") },
+];
 
 /// Peers that nobody here wrote, which the tests of whole fleets meet, and what they need.
 pub(crate) const PEERS: [Tool; 5] = [NPM, NODE, CHROMIUM, CURL, IP];
@@ -78,7 +86,7 @@ impl std::error::Error for Missing {}
 pub(crate) fn ensure(tools: &[Tool]) -> anyhow::Result<()> {
     let mut missing = Vec::new();
     for tool in tools.iter().filter(|tool| tool.find().is_none()) {
-        let needs_root = matches!(tool.from, Source::Apt(_) | Source::Crate);
+        let needs_root = matches!(tool.from, Source::Apt(_) | Source::Library(_) | Source::Crate);
         if !needs_root || rustix::process::geteuid().is_root() {
             println!("installing {} ({}) …", tool.name, tool.why);
             if let Err(error) = tool.install() {
@@ -100,6 +108,9 @@ impl Tool {
             let path = from_npm(package, version).join("node_modules").join(package).join(program);
             return path.is_file().then_some(path);
         }
+        if let Source::Library(_) = self.from {
+            return find_library(Path::new("/usr/lib"), self.name);
+        }
         let mut folders: Vec<_> = std::env::var_os("PATH").iter().flat_map(std::env::split_paths).collect();
         folders.extend(cargo_bin());
         if let Source::Unpacked { package, program } = self.from {
@@ -110,10 +121,8 @@ impl Tool {
 
     fn install(&self) -> anyhow::Result<()> {
         match self.from {
-            Source::Apt(packages) => {
-                refresh_lists(false)?;
-                cargo::succeed(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages))
-            }
+            Source::Apt(packages) => install(packages),
+            Source::Library(package) => install(&[package]),
             Source::Unpacked { package, .. } => unpack(package),
             Source::Npm { package, version, .. } => {
                 cargo::output(Command::new("npm").args(npm_args(package, version))).map(drop)
@@ -129,6 +138,7 @@ impl Tool {
             Source::Apt(packages) => {
                 format!("{name} is missing; it {why}. As root: apt-get install {}", packages.join(" "))
             }
+            Source::Library(package) => format!("{name} is missing; it {why}. As root: apt-get install {package}"),
             Source::Unpacked { package, .. } => {
                 let tools = unpacked(package);
                 format!(
@@ -142,6 +152,21 @@ impl Tool {
             Source::Crate => format!("{name} is missing; it {why}. As this user: cargo install --locked {name}"),
         }
     }
+}
+
+fn install(packages: &[&str]) -> anyhow::Result<()> {
+    refresh_lists(false)?;
+    cargo::succeed(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages))
+}
+
+/// A shared library where Debian keeps LLVM's, `llvm-VERSION/lib/NAME….so…`.
+fn find_library(root: &Path, name: &str) -> Option<PathBuf> {
+    let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let is_llvm = |file: &std::fs::DirEntry| file.file_name().to_string_lossy().starts_with("llvm-");
+    let libraries = entries(root).filter(is_llvm).flat_map(|llvm| entries(&llvm.path().join("lib")));
+    let is_it =
+        |file: &str| file.strip_prefix(name).is_some_and(|rest| rest.contains(".so") && !rest.starts_with("-cpp"));
+    libraries.map(|file| file.path()).find(|path| path.file_name().and_then(OsStr::to_str).is_some_and(is_it))
 }
 
 /// The first of `folders` that has a file `name`.

@@ -63,7 +63,8 @@ impl Fleet {
         for own in [&logs, &disk.path().join("config")] {
             std::fs::create_dir(own).with_context(|| format!("{} cannot be made", own.display()))?;
         }
-        let fleet = Self { disk, ram, launcher: Launcher { programs, user, logs, clock: clock.clone() } };
+        let fleet =
+            Self { disk, ram, launcher: Launcher { programs, others: Vec::new(), user, logs, clock: clock.clone() } };
         for theirs in ["centre", "hosts"] {
             fleet.folder_for_children(&fleet.disk.path().join(theirs))?;
         }
@@ -71,6 +72,16 @@ impl Fleet {
             fleet.folder_for_children(&fleet.ram.path().join(theirs))?;
         }
         Ok(fleet)
+    }
+
+    /// Has another build of a program run in this fleet.
+    pub fn put(&mut self, program: Program, build: &Path) -> anyhow::Result<()> {
+        // Copied to where any user can start it.
+        let to = self.disk().join(format!("other-{}", program.file_name()));
+        std::fs::copy(build, &to).with_context(|| format!("{} cannot be copied", build.display()))?;
+        std::fs::set_permissions(&to, PermissionsExt::from_mode(0o755))?;
+        self.launcher.others.push((program, to));
+        Ok(())
     }
 
     /// What starts its programs.

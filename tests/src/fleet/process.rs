@@ -54,6 +54,8 @@ impl Program {
 #[derive(Clone, Debug)]
 pub struct Launcher {
     pub(super) programs: PathBuf,
+    /// Programs that were put in the place of ours.
+    pub(super) others: Vec<(Program, PathBuf)>,
     pub(super) user: Option<User>,
     pub(super) logs: PathBuf,
     pub(super) clock: Clock,
@@ -62,7 +64,8 @@ pub struct Launcher {
 impl Launcher {
     /// Where a program lies.
     pub fn path(&self, program: Program) -> PathBuf {
-        self.programs.join(program.file_name())
+        let other = self.others.iter().find(|(replaced, _)| *replaced == program);
+        other.map_or_else(|| self.programs.join(program.file_name()), |(_, path)| path.clone())
     }
 
     fn command<A: AsRef<OsStr>>(&self, program: Program, args: &[A]) -> Command {

@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 /// TLS sessions that can be resumed, at the least: each host has one, and an old one while it gets the next. They are some
-/// 9 KiB each.
+/// 20 KiB each.
 const MIN_RESUMABLE: usize = 256;
 
 /// Everything ingest works with; clones are handles to the same.
