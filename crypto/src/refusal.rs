@@ -44,6 +44,9 @@ pub enum Refusal {
     WrongRole,
     /// The certificate is malformed or its signature, or that of the handshake, is wrong.
     BadCertificate,
+    /// The peer says only that its terms and ours have nothing in common: from one of another make it is the word for
+    /// groups, suites and signatures alike.
+    HandshakeFailure,
     /// The peer takes no new connections for now: try again later.
     Busy,
     /// Nobody refused: the peer fell silent, went away or restarted, or one side closed the connection.
@@ -54,7 +57,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, for counters that start at 0.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::KeyExchange,
         Self::CipherSuite,
         Self::SignatureScheme,
@@ -72,6 +75,7 @@ impl Refusal {
         Self::WrongTrustDomain,
         Self::WrongRole,
         Self::BadCertificate,
+        Self::HandshakeFailure,
         Self::Busy,
         Self::Lost,
         Self::Other,
@@ -97,6 +101,7 @@ impl Refusal {
             Self::WrongTrustDomain => "wrong_trust_domain",
             Self::WrongRole => "wrong_role",
             Self::BadCertificate => "bad_certificate",
+            Self::HandshakeFailure => "handshake_failure",
             Self::Busy => "busy",
             Self::Lost => "lost",
             Self::Other => "other",
@@ -201,6 +206,7 @@ fn of_certificate_words(words: &str) -> Refusal {
 /// What the number alone says, for peers with other words (RFC 8446, section 6).
 fn of_alert(alert: u8) -> Refusal {
     match alert {
+        40 => Refusal::HandshakeFailure,
         42 | 43 | 51 => Refusal::BadCertificate,
         45 => Refusal::Expired,
         48 => Refusal::UnknownRoot,
@@ -257,7 +263,7 @@ mod tests {
             (0x100 + 116, Refusal::NoCertificate),
             (0x100 + 48, Refusal::UnknownRoot),
             (0x100 + 45, Refusal::Expired),
-            (0x100 + 40, Refusal::Other),
+            (0x100 + 40, Refusal::HandshakeFailure),
             (2, Refusal::Busy),
             (0, Refusal::Other),
             (u64::MAX, Refusal::Other),

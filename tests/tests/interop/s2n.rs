@@ -332,7 +332,7 @@ async fn policies_without_ml_kem_1024_are_refused_both_ways() {
         let refused = s2n_fails_to_serve(&fleet, &Pem::of(&fleet.aggregator), policy_name).await;
         let ConnectionError::ConnectionClosed(close) = &refused else { panic!("it did not refuse: {refused:?}") };
         assert_eq!(alert(close.error_code.into()), HANDSHAKE_FAILURE, "{policy_name}");
-        assert_eq!(refusal_reason(&refused), Refusal::Other, "{policy_name}");
+        assert_eq!(refusal_reason(&refused), Refusal::HandshakeFailure, "{policy_name}");
     }
 }
 

@@ -191,5 +191,5 @@ async fn openssl_with_classical_signatures_is_refused() {
 fn refused_by_openssl(ours: Result<Ours, rustls::Error>) {
     let refused = ours.expect_err("refused");
     assert_eq!(refused, rustls::Error::AlertReceived(AlertDescription::HandshakeFailure));
-    assert_eq!(tls_refusal_reason(&refused), Refusal::Other);
+    assert_eq!(tls_refusal_reason(&refused), Refusal::HandshakeFailure);
 }
