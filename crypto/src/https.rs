@@ -46,26 +46,25 @@ impl HttpsServer {
     }
 
     /// The configuration for a client: post-quantum for whoever offers it, classical only where `classical_allowed` says so
-    /// (loopback, or a network that the operator has listed), and otherwise one that refuses.
+    /// (loopback, or a network that the operator has listed). Nothing for anybody else: send them [`INSUFFICIENT_SECURITY`].
     ///
     /// Call it between the client's hello and the handshake, with [`rustls::server::Acceptor`] or its like in tokio-rustls.
-    pub fn choose(&self, hello: &ClientHello<'_>, classical_allowed: bool) -> Arc<ServerConfig> {
+    pub fn choose(&self, hello: &ClientHello<'_>, classical_allowed: bool) -> Option<Arc<ServerConfig>> {
         let offered = hello.named_groups().unwrap_or_default();
         // rustls follows the client's order of groups, and some clients put the classical ones first.
         let has_post_quantum = POST_QUANTUM_GROUPS.iter().any(|group| offered.contains(&group.name()));
-        if has_post_quantum || !classical_allowed { self.strict.clone() } else { self.with_classical.clone() }
-    }
-
-    /// Post-quantum key exchange only.
-    pub fn strict(&self) -> Arc<ServerConfig> {
-        self.strict.clone()
-    }
-
-    /// Classical groups too. A client that offers both may get a classical one: prefer [`Self::choose`].
-    pub fn with_classical(&self) -> Arc<ServerConfig> {
-        self.with_classical.clone()
+        match (has_post_quantum, classical_allowed) {
+            (true, _) => Some(self.strict.clone()),
+            (false, true) => Some(self.with_classical.clone()),
+            (false, false) => None,
+        }
     }
 }
+
+/// What a client without a post-quantum key exchange is sent in place of a handshake: the fatal alert 71 of RFC 8446, section
+/// 6.2, in a record of its own. rustls would say `handshake_failure`, of which nobody can make anything; most clients print
+/// the alert's name. No more can be said: words in HTTP would need a session, and the client's token would come first.
+pub const INSUFFICIENT_SECURITY: [u8; 7] = [21, 3, 3, 0, 2, 2, 71];
 
 /// A client that accepts post-quantum key exchange only and trusts the given root (PEM, one or more certificates).
 pub fn https_client(root_pem: &[u8], time: TimeSource) -> Result<ClientConfig, HttpsClientError> {

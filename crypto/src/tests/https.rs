@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector};
 
 use super::{NOW, at};
-use crate::https::{HttpsNegotiated, HttpsServer, https_client, negotiated};
+use crate::https::{HttpsNegotiated, HttpsServer, INSUFFICIENT_SECURITY, https_client, negotiated};
 use crate::issue::{HTTPS_LEAF_LIFETIME, HttpsRoot};
 use crate::refusal::{Refusal, tls_refusal_reason};
 
@@ -52,8 +52,11 @@ struct Visit {
 async fn visit(site: &Site, client: rustls::ClientConfig, name: &str, classical_allowed: bool) -> Visit {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let serve = async {
-        let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), far).await.map_err(tls_error)?;
-        let config = site.server.choose(&start.client_hello(), classical_allowed);
+        let mut start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), far).await.map_err(tls_error)?;
+        let Some(config) = site.server.choose(&start.client_hello(), classical_allowed) else {
+            start.io.write_all(&INSUFFICIENT_SECURITY).await.expect("sent");
+            return Err(rustls::PeerIncompatible::NoKxGroupsInCommon.into());
+        };
         let mut stream = start.into_stream(config).await.map_err(tls_error)?;
         let tls = stream.get_ref().1;
         let suite = tls.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default();

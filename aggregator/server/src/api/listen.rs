@@ -7,7 +7,7 @@ use super::{ApiContext, App, Dropped, routes};
 use crate::api::stats::Place;
 use crate::refusals::{Port, Refused, Side};
 use axum::Router;
-use dsmil_crypto::https::{HttpsServer, negotiated};
+use dsmil_crypto::https::{HttpsServer, INSUFFICIENT_SECURITY, negotiated};
 use dsmil_crypto::refusal::Refusal;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::{OnFailure, Stop, Supervisor};
@@ -96,6 +96,8 @@ enum ConnectionError {
     Silent,
     #[error("the client spoke HTTP without TLS")]
     PlainHttp,
+    #[error("the client has no post-quantum key exchange")]
+    Classical,
 }
 
 impl Server {
@@ -151,6 +153,10 @@ impl Server {
                 stats.dropped(Dropped::Silent);
                 self.refused(Refused::of_tls(Port::Https, None), from);
             }
+            ConnectionError::Classical => {
+                stats.dropped(Dropped::Handshake);
+                self.refused(Refused::by_us(Port::Https, Refusal::KeyExchange), from);
+            }
             ConnectionError::Handshake(error) => {
                 stats.dropped(Dropped::Handshake);
                 self.refused(refused(error), from);
@@ -195,8 +201,13 @@ impl Server {
             return Err(answer_plain_http(stream).await);
         }
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
-        let start = hello.await.map_err(ConnectionError::Handshake)?;
-        let config = self.https.choose(&start.client_hello(), self.may_be_classical(peer));
+        let mut start = hello.await.map_err(ConnectionError::Handshake)?;
+        let Some(config) = self.https.choose(&start.client_hello(), self.may_be_classical(peer)) else {
+            // Whoever is gone before the answer needs none.
+            let _ = start.io.write_all(&INSUFFICIENT_SECURITY).await;
+            let _ = start.io.shutdown().await;
+            return Err(ConnectionError::Classical);
+        };
         start.into_stream(config).await.map_err(ConnectionError::Handshake)
     }
 

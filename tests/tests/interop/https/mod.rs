@@ -70,7 +70,7 @@ async fn a_classical_client_is_refused_with_a_remedy_and_let_in_from_a_listed_ne
     assert_eq!(from_here.status, 200, "loopback: {}", from_here.said);
     let from_there = classical_curl(Some(&network), &centre, Network::NEAR).await;
     assert_eq!(from_there.status, 0, "nothing was answered");
-    assert!(from_there.said.contains("handshake failure"), "TLS has no words for more: {}", from_there.said);
+    assert!(from_there.said.contains("insufficient security"), "what it tells its user: {}", from_there.said);
 
     let seen = security(&centre).await;
     let source = &seen["refusals"]["sources"][0];
