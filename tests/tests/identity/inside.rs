@@ -177,7 +177,16 @@ impl Host {
 
     /// Waits until `look` says yes, for [`SOON`].
     pub(crate) async fn until(&self, what: &str, look: impl Fn() -> bool) -> anyhow::Result<()> {
-        let waited = eventually(&self.clock, what, SOON, || std::future::ready(Ok(look())));
+        self.until_within(SOON, what, look).await
+    }
+
+    pub(crate) async fn until_within(
+        &self,
+        within: Duration,
+        what: &str,
+        look: impl Fn() -> bool,
+    ) -> anyhow::Result<()> {
+        let waited = eventually(&self.clock, what, within, || std::future::ready(Ok(look())));
         waited.await.with_context(|| format!("{:?}; {:?}", self.running.board.status(), self.credentials.renewal()))
     }
 

@@ -6,10 +6,14 @@
 mod inside;
 mod scene;
 
+mod bundles;
+mod claims;
 mod drawer;
+mod hybrid;
 mod joining;
 mod renewal;
 mod resumed;
 mod revocation;
 mod rotation;
 mod tokens;
+mod weakened;

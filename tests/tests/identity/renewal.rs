@@ -14,6 +14,7 @@ use dsmil_protocol::ids::HostName;
 use dsmil_protocol::join::{EXPORTER_LEN, JoinAnswer, JoinRequest, renewal_statement};
 use dsmil_runtime::clock::Clock;
 use dsmil_store::state::KeyHash;
+use std::time::Duration;
 
 /// A host's end of the join port, driven by hand.
 struct Renewer<'p> {
@@ -93,6 +94,25 @@ fn a_leaf_is_renewed_by_age_and_the_new_key_counts_from_its_first_hello() {
         let left_s = host.credentials.current().identity().validity().not_after - days.clock.wall_ms() / 1000;
         ensure!(left_s > i64::try_from(23 * HOUR)?, "{left_s} s are left");
         ensure!(centre.running.telemetry.refused.totals().is_empty(), "nobody was refused");
+        host.stop().await?;
+        centre.stop().await
+    });
+}
+
+/// A host that slept, or whose clock was set: nothing wakes its keeper but the keeper's own look at the clock, once a minute.
+#[test]
+fn long_a_running_host_notices_by_itself_that_its_leaf_is_due() {
+    scene(&["h1"], &[], async |scene| {
+        let days = Days::begin();
+        let centre = Centre::start(scene, &days.clock).await?;
+        let place = Place::join(scene, "h1", "h1", &days.clock).await?;
+        let host = place.start(&days.clock)?;
+        host.until_connected().await?;
+        let old = host.key()?;
+        days.later(19 * HOUR);
+        let renewed = || host.key().is_ok_and(|key| key != old);
+        host.until_within(Duration::from_secs(75), "it renews", renewed).await?;
+        ensure!(host.running.board.is_connected() && centre.running.telemetry.refused.totals().is_empty());
         host.stop().await?;
         centre.stop().await
     });
