@@ -114,6 +114,8 @@ pub struct Counters {
     pub ticks: Counter,
     /// Batches that were not stored because the journal could not take them; the spools hold them.
     pub batches_deferred: Counter,
+    /// Metric sets that waited, because their host tells of more than it may.
+    pub sets_delayed: Counter,
     /// Sample to queryable, live batches only: a backlog's delay is the outage's, not ours.
     pub delays: Delays,
     faults: Mutex<BTreeMap<ErrorCode, u64>>,

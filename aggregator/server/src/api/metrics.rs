@@ -100,6 +100,8 @@ fn ingest(app: &App, page: &mut Page) {
     page.counter("dsmil_batches_resent_total", "Batches that were stored already.", t.batches_resent.get());
     let help = "Batches that the journal could not take; the hosts keep them.";
     page.counter("dsmil_batches_deferred_total", help, t.batches_deferred.get());
+    let help = "Metric sets that waited, because their host tells of more than it may.";
+    page.counter("dsmil_metric_sets_delayed_total", help, t.sets_delayed.get());
     page.counter("dsmil_ticks_stored_total", "Ticks in the stored batches.", t.ticks.get());
     page.counter("dsmil_samples_stored_total", "Samples in the stored batches.", t.samples.get());
     delays(&t.delays, page);

@@ -24,8 +24,8 @@ pub(super) enum Job {
     Batch(Pending),
     /// Ticks that will never come.
     Gaps(Arc<StreamKey>, Vec<(TickRange, LossReason)>),
-    /// What columns mean.
-    Set(Arc<MetricSet>),
+    /// What columns mean, and its share of what the session may hold.
+    Set(Arc<MetricSet>, Option<OwnedSemaphorePermit>),
 }
 
 /// A batch and what is counted of it once it is stored.
@@ -77,7 +77,7 @@ async fn record(ingest: &Ingest, job: Job, done: &mpsc::UnboundedSender<Done>) {
             Ok(()) => tell(done, Done::Accounted(key)),
             Err(error) => tracing::warn!(host = %key.host, %error, "gaps were not recorded; the agent says them again"),
         },
-        Job::Set(set) => {
+        Job::Set(set, _room) => {
             if let Err(error) = warm.put_metric_set(&ingest.0.tenant, Arc::clone(&set)).await {
                 ingest.0.sets.forget(set.id());
                 tracing::warn!(set = %set.id(), %error, "a metric set was not stored; the agent is asked again");

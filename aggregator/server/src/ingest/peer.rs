@@ -24,6 +24,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Frames read ahead of being judged, over all streams of a session.
 const FRAMES_AHEAD: usize = 16;
+/// A peer that does not take what it is told within this has lost its session: a few words fit into QUIC's buffers many
+/// times over, so only one that takes nothing at all comes here. Until then it hears nothing of its being replaced or
+/// revoked, so this is short.
+const TAKEN_WITHIN: Duration = Duration::from_secs(3);
 /// The agent has closed its side, or we ours: what is on the way gets this long.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -46,8 +50,9 @@ pub(super) async fn run(
         return;
     };
     let (frames, inbox) = mpsc::channel(FRAMES_AHEAD);
-    streams::read_control(&ingest, receive, frames.clone());
-    streams::read_lanes(&ingest, connection.clone(), frames);
+    let held = streams::Held::new(&ingest);
+    streams::read_control(&ingest, receive, frames.clone(), held.clone());
+    streams::read_lanes(&ingest, connection.clone(), frames, held);
     let (jobs, job_queue) = mpsc::channel(appender::QUEUE);
     let (done, outcomes) = mpsc::unbounded_channel();
     let work = appender::run(ingest.clone(), job_queue, done);
@@ -148,7 +153,7 @@ impl Peer {
             if self.boot.is_some() && replaced.is_none() {
                 replaced = Some(self.ingest.0.sessions.enter(&self.host, self.number));
             }
-            if self.write().await.is_err() {
+            if !self.write().await {
                 break;
             }
         }
@@ -160,11 +165,30 @@ impl Peer {
         self.session.goodbye(reason, self.ingest.now());
     }
 
-    async fn write(&mut self) -> Result<(), quinn::WriteError> {
+    /// Says what the session has to say; false if the peer is gone or does not take it.
+    async fn write(&mut self) -> bool {
+        let due = self.ingest.0.clock.mono() + TAKEN_WITHIN;
         while let Some(out) = self.session.poll_output() {
-            self.send.write_all(&out.bytes).await?;
+            let is_written = tokio::select! {
+                written = self.send.write_all(&out.bytes) => written.is_ok(),
+                () = self.ingest.0.clock.sleep_until(due) => {
+                    self.is_deaf();
+                    false
+                }
+            };
+            if !is_written {
+                return false;
+            }
         }
-        Ok(())
+        true
+    }
+
+    /// The peer does not take what it is told.
+    fn is_deaf(&mut self) {
+        self.gate.refused(self.connection.remote_address().ip(), Refusal::Lost);
+        tracing::warn!(host = %self.host, "it does not take what it is told: its session is ended");
+        self.why = "it does not take what it is told".into();
+        self.connection.close(VarInt::from_u32(4), b"nothing was taken");
     }
 
     async fn end(mut self) {
@@ -229,7 +253,7 @@ impl Peer {
                 let set = Arc::new(set);
                 self.ingest.0.sets.remember(&set);
                 // In order with the batches behind it; waiting here is what pushes back on the peer.
-                let _ = self.jobs.send(Job::Set(set)).await;
+                let _ = self.jobs.send(Job::Set(set, room)).await;
             }
             Incoming::Goodbye(reason) => self.why = format!("the agent said goodbye: {reason:?}"),
             Incoming::Refusal(code) => self.why = format!("the agent refused us: {code}"),
@@ -281,7 +305,12 @@ impl Peer {
         let now = self.ingest.now();
         self.gate.refused(self.connection.remote_address().ip(), code);
         self.ingest.0.telemetry.fault(code);
-        tracing::warn!(host = %self.host, %code, "turned away: {}", code.remedy());
+        if code == ErrorCode::Busy {
+            // It comes too often: a line each time would let it fill a disk.
+            tracing::debug!(host = %self.host, %code, "turned away");
+        } else {
+            tracing::warn!(host = %self.host, %code, "turned away: {}", code.remedy());
+        }
         self.why = format!("refused: {code}");
         self.session.refuse(code, code.remedy(), now);
         self.ingest.0.live.update(&self.host, |host| {

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Sets held in memory, some 60 KiB each; more are read from the store when they are needed.
 const MAX_CACHED: usize = 2_000;
+/// Metrics in all of them, some 250 bytes each: a set may have 65,536, and a hostile host any number of such sets.
+const MAX_CACHED_METRICS: usize = 500_000;
 
 /// The sets of a tenant.
 #[derive(Debug)]
@@ -35,7 +37,8 @@ impl Sets {
     /// Takes a set that is on its way into the store, so that the batches behind it need not wait.
     pub(super) fn remember(&self, set: &Arc<MetricSet>) {
         let mut cached = self.lock();
-        if cached.len() >= MAX_CACHED {
+        let metrics: usize = cached.values().map(|cached| cached.metrics().len()).sum();
+        if cached.len() >= MAX_CACHED || metrics + set.metrics().len() > MAX_CACHED_METRICS {
             // A working set over the cap is read from the store either way; forgetting all keeps this simple.
             cached.clear();
         }

@@ -12,6 +12,7 @@ use crate::refusals::Port;
 use crate::registry::Registry;
 use crate::telemetry::Telemetry;
 use dsmil_crypto::policy::{PolicyError, join_server};
+use dsmil_crypto::refusal::Refusal;
 use dsmil_crypto::transport::EndpointKeys;
 use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::TenantId;
@@ -134,7 +135,7 @@ async fn meet(port: &JoinPort, gate: &Gate, connection: &quinn::Connection, mut 
     };
     tokio::select! {
         _ = done => {}
-        () = port.clock.sleep(DONE_WITHIN) => {}
+        () = port.clock.sleep(DONE_WITHIN) => gate.refused(from.ip(), Refusal::Lost),
     }
     connection.close(VarInt::from_u32(0), b"");
 }
