@@ -5,10 +5,12 @@
 //! a token of its own, and its folder is what joining leaves behind.
 
 mod catalogue;
+mod enrolled;
 mod join;
 mod source;
 mod wave;
 
+pub use enrolled::{EnrolledConfig, start_enrolled};
 pub use join::join_all;
 pub use source::SimSource;
 
