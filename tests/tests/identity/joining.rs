@@ -38,7 +38,7 @@ fn a_token_one_command_and_the_host_is_there_with_its_identity_on_both_sides() {
         let screen = scene.fleet.launcher().outcome(Program::Ctl, &[&args[..], &[socket.as_os_str()]].concat())?;
         let screen = String::from_utf8_lossy(&screen.stdout).into_owned();
         let shown = [
-            "spiffe://demo.fleet.local/agent/h1, valid for 23 h",
+            "spiffe://demo.fleet.local/agent/h1, valid for ",
             &format!("key {}, renewed in ", status.identity.key),
             "bundle 1 of demo.fleet.local, valid for ",
             "MLKEM1024, ML-DSA-87, TLS_AES_256_GCM_SHA384",
