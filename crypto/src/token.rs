@@ -3,9 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::{constant_time, digest};
+use crate::key::sha384;
+use aws_lc_rs::constant_time;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dsmil_authority::Fingerprint;
 
 /// A token as its owner holds it: `dsmil_` and 43 characters of base64url.
 #[derive(Clone)]
@@ -36,25 +38,24 @@ impl fmt::Debug for ApiToken {
 
 /// SHA-384 of a token's text: enough to recognise it, useless to present. The token is random, so a plain hash is enough.
 #[derive(Clone, Copy)]
-pub struct TokenHash([u8; HASH_BYTES]);
+pub struct TokenHash(Fingerprint);
 
 impl TokenHash {
     /// Whether `presented` is the token, in time that does not depend on how much of it is right.
     pub fn matches(&self, presented: &str) -> bool {
         // Longer texts are no tokens; hashing them would be work for whoever sends them.
-        presented.len() == TOKEN_LEN && constant_time::verify_slices_are_equal(&self.0, &Self::of(presented).0).is_ok()
+        presented.len() == TOKEN_LEN
+            && constant_time::verify_slices_are_equal(&self.0.0, &Self::of(presented).0.0).is_ok()
     }
 
     fn of(text: &str) -> Self {
-        let mut hash = [0; HASH_BYTES];
-        hash.copy_from_slice(digest::digest(&digest::SHA384, text.as_bytes()).as_ref());
-        Self(hash)
+        Self(sha384(text.as_bytes()))
     }
 }
 
 impl fmt::Display for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.0.fmt(f)
     }
 }
 
@@ -69,26 +70,18 @@ impl FromStr for TokenHash {
 
     /// Reads what `Display` writes: 96 hexadecimal digits.
     fn from_str(text: &str) -> Result<Self, TokenHashError> {
-        if text.len() != 2 * HASH_BYTES || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(TokenHashError);
-        }
-        let mut hash = [0; HASH_BYTES];
-        for (i, byte) in hash.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[2 * i..2 * i + 2], 16).map_err(|_| TokenHashError)?;
-        }
-        Ok(Self(hash))
+        text.parse().map(Self).map_err(|_| TokenHashError)
     }
 }
 
 /// The text is no token hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a token hash is {} hexadecimal digits; make a new token if it was damaged", 2 * HASH_BYTES)]
+#[error("a token hash is {} hexadecimal digits; make a new token if it was damaged", 2 * Fingerprint::LEN)]
 pub struct TokenHashError;
 
 /// So that secret scanners and people can tell what it is.
 const PREFIX: &str = "dsmil_";
 const SECRET_BYTES: usize = 32;
-const HASH_BYTES: usize = 48;
 /// The prefix and 32 bytes in base64url without padding.
 const TOKEN_LEN: usize = PREFIX.len() + 43;
 
