@@ -141,12 +141,15 @@ fn now(clock: &Clock) -> Now {
     Now { mono: clock.mono(), boot_ns: 1_000_000_000, wall_ns: clock.wall_ns() }
 }
 
+/// What is done to a frame on its way.
+type Change = fn(&mut Frame);
+
 #[test]
 fn a_frame_in_the_name_of_a_device_or_a_tenant_of_somebody_else_is_refused_in_an_open_session_too() {
     scene(&["h1"], &[], async |scene| {
         scene.centre.start().await?;
         let agent = scene.agent("h1")?;
-        let changes: [(ErrorCode, fn(&mut Frame)); 2] = [
+        let changes: [(ErrorCode, Change); 2] = [
             (ErrorCode::NotOfThisHost, |frame| frame.tlvs.source = DeviceId(3)),
             (ErrorCode::TenantMismatch, |frame| frame.tlvs.tenant = TenantId::new("other").expect("a name")),
         ];
