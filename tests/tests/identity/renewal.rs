@@ -119,7 +119,7 @@ fn long_a_running_host_notices_by_itself_that_its_leaf_is_due() {
 }
 
 #[test]
-fn a_renewal_is_refused_for_what_is_wrong_with_its_proof() {
+fn a_renewal_is_refused_for_what_is_wrong_with_it() {
     scene(&["h1"], &[], async |scene| {
         let days = Days::begin();
         let centre = Centre::start(scene, &days.clock).await?;
@@ -141,6 +141,10 @@ fn a_renewal_is_refused_for_what_is_wrong_with_its_proof() {
         let answer = first.ask(&recorded, SOON).await?;
         ensure!(matches!(answer, JoinAnswer::Granted(_)), "{answer:?}");
         ensure!(registered(&centre, &place.host).await?.1.is_some());
+
+        scene.centre.cli(&["host", "revoke", "h1", "--reason", "stolen"])?;
+        let answer = renewer.renew(&place.host, &key).await?;
+        ensure_refused(&centre, &answer, ErrorCode::Revoked)?;
         centre.stop().await
     });
 }
