@@ -13,7 +13,6 @@ use dsmil_crypto::trust::Trust;
 use dsmil_protocol::ids::HostName;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Supervisor;
-use dsmil_store::state::KeyHash;
 use std::time::Duration;
 
 /// How long the state's thread gets to end.
@@ -32,7 +31,7 @@ pub async fn enrol(config: &Config, hosts: &[HostName], clock: &Clock) -> anyhow
         let request = CheckedCsr::check(&csr::request(&key)?)?;
         let leaf = issuer.issue_agent(host.as_str(), &request, now_ms.div_euclid(1000), LEAF_LIFETIME)?;
         let identity = Identity::of_key(leaf.to_vec(), &key)?;
-        let enrolled = KeyHash(key.fingerprint().0);
+        let enrolled = key.fingerprint();
         state.enrol(host, enrolled, identity.validity().not_after, now_ms, "test").await?;
         identities.push(identity);
     }

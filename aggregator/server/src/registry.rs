@@ -10,7 +10,7 @@ use dsmil_protocol::ids::HostName;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::periodic;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
-use dsmil_store::state::{HostRow, KeyHash, Revision, State, StateError};
+use dsmil_store::state::{HostRow, Revision, State, StateError};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -115,8 +115,8 @@ impl Registry {
         // What nobody can vouch for is not let in.
         let row = row.map_err(|_| ErrorCode::Busy)?;
         verdict(row.as_ref(), key)?;
-        if row.is_some_and(|row| row.next == Some(KeyHash(key.0)))
-            && let Err(error) = self.state.key_seen(host, KeyHash(key.0), now_ms).await
+        if row.is_some_and(|row| row.next == Some(*key))
+            && let Err(error) = self.state.key_seen(host, *key, now_ms).await
         {
             tracing::warn!(%host, %error, "the new key was not noted; the next HELLO tries again");
         }
@@ -128,7 +128,7 @@ fn verdict(row: Option<&HostRow>, key: &Fingerprint) -> Result<(), ErrorCode> {
     match row {
         None => Err(ErrorCode::NotEnrolled),
         Some(row) if row.revoked.is_some() => Err(ErrorCode::Revoked),
-        Some(row) if row.knows(KeyHash(key.0)) => Ok(()),
+        Some(row) if row.knows(*key) => Ok(()),
         Some(_) => Err(ErrorCode::KeyNotEnrolled),
     }
 }

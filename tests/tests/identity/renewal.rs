@@ -5,6 +5,7 @@ use crate::scene::{SOON, Scene, scene};
 use anyhow::{Context, ensure};
 use dsmil_agent::credentials::Want;
 use dsmil_agent::join_port::JoinPort;
+use dsmil_authority::Fingerprint;
 use dsmil_crypto::csr;
 use dsmil_crypto::key::{SigningKey, sha384};
 use dsmil_crypto::policy::join_client;
@@ -13,7 +14,6 @@ use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::HostName;
 use dsmil_protocol::join::{EXPORTER_LEN, JoinAnswer, JoinRequest, renewal_statement};
 use dsmil_runtime::clock::Clock;
-use dsmil_store::state::KeyHash;
 use std::time::Duration;
 
 /// A host's end of the join port, driven by hand.
@@ -58,7 +58,7 @@ fn ensure_refused(centre: &Centre, answer: &JoinAnswer, code: ErrorCode) -> anyh
     Ok(())
 }
 
-async fn registered(centre: &Centre, host: &HostName) -> anyhow::Result<(Option<KeyHash>, Option<KeyHash>)> {
+async fn registered(centre: &Centre, host: &HostName) -> anyhow::Result<(Option<Fingerprint>, Option<Fingerprint>)> {
     let row = centre.running.registry.state().host(host).await?.context("a row")?;
     Ok((row.key, row.next))
 }
@@ -76,13 +76,13 @@ fn a_leaf_is_renewed_by_age_and_the_new_key_counts_from_its_first_hello() {
         host.credentials.renew_soon(Want::Identity, "a test");
         host.until("it renews", || host.key().is_ok_and(|key| key != first)).await?;
         let second = host.key()?;
-        let both = (Some(KeyHash(first.0)), Some(KeyHash(second.0)));
+        let both = (Some(first), Some(second));
         ensure!(registered(&centre, &place.host).await? == both, "both are good until the second is used");
         ensure!(host.running.board.is_connected(), "a session does not end with its leaf");
         host.stop().await?;
         let host = place.start(&days.clock)?;
         host.until_connected().await?;
-        let only = (Some(KeyHash(second.0)), None);
+        let only = (Some(second), None);
         ensure!(registered(&centre, &place.host).await? == only, "the first is worth nothing now");
         host.stop().await?;
 

@@ -1,4 +1,5 @@
-//! What a HELLO means for the loss ledger: what the host accounts for, and what can no longer come.
+//! What a HELLO means for the loss ledger: what the host accounts for, and what can no longer come; and what a host is
+//! told whose leaf is not good any more.
 
 use super::Ingest;
 use dsmil_protocol::ids::{BootId, HostName, TickRange};

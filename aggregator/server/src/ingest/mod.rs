@@ -1,12 +1,13 @@
 //! What agents send: from a QUIC connection to a batch that is stored and acknowledged.
 //!
-//! `accept` takes connections in, `peer` runs one session, `batches` decodes what it brings, `appender` stores what it brings in the
+//! `accept` takes connections in, `peer` runs one session, `judge` says whether it may, `batches` decodes what it brings, `appender` stores what it brings in the
 //! order it came, `sets` keeps the metric sets at hand.
 
 mod accept;
 mod appender;
 mod batches;
 mod hello;
+mod judge;
 mod peer;
 mod sets;
 mod streams;

@@ -94,17 +94,17 @@ pub(super) async fn run(
 pub(super) struct Peer {
     pub(super) session: AggregatorSession,
     pub(super) ingest: Ingest,
-    gate: Gate,
-    place: Place,
-    connection: quinn::Connection,
+    pub(super) gate: Gate,
+    pub(super) place: Place,
+    pub(super) connection: quinn::Connection,
     send: quinn::SendStream,
     pub(super) host: HostName,
     /// Who its certificate says it is.
-    shown: policy::Peer,
+    pub(super) shown: policy::Peer,
     number: u64,
-    enrolled: bool,
+    pub(super) enrolled: bool,
     /// The trust bundle that it has.
-    bundle_version: u64,
+    pub(super) bundle_version: u64,
     /// What the fleet file gives this host's telemetry. A frame that claims less does not make it less.
     pub(super) classification: Classification,
     pub(super) jobs: mpsc::Sender<Job>,
@@ -113,7 +113,7 @@ pub(super) struct Peer {
     /// The tick of HELLO: later ones are timely.
     pub(super) since: Tick,
     /// Why the session ends, for people.
-    why: String,
+    pub(super) why: String,
 }
 
 impl Peer {
@@ -233,6 +233,7 @@ impl Peer {
         self.ingest.0.telemetry.fault(code);
         tracing::warn!(host = %self.host, %code, disconnect, "a frame was refused: {}", code.remedy());
         if disconnect {
+            self.gate.refused(self.connection.remote_address().ip(), code);
             self.why = format!("refused: {code}");
         }
     }
@@ -258,64 +259,6 @@ impl Peer {
             Incoming::Goodbye(reason) => self.why = format!("the agent said goodbye: {reason:?}"),
             Incoming::Refusal(code) => self.why = format!("the agent refused us: {code}"),
         }
-    }
-
-    /// Whether the peer may speak: by the fleet file, by its leaf as it is judged now (a resumed handshake has not looked at
-    /// it), and by the registry.
-    async fn judge_hello(&mut self) -> Result<(), ErrorCode> {
-        if !self.enrolled {
-            return Err(ErrorCode::NotEnrolled);
-        }
-        self.ingest.0.credentials.link().authenticate(&self.connection).map_err(of_leaf)?;
-        self.ingest.0.registry.ask(&self.host, &self.shown.key, self.ingest.0.clock.wall_ms()).await?;
-        // Only now is it the host itself: a copy of its disk must not use up what the host may open.
-        self.place.authenticated(&self.host).map_err(|_| ErrorCode::Busy)
-    }
-
-    /// The registry has changed.
-    fn judge_key(&mut self) {
-        if let Err(code) = self.ingest.0.registry.judge(&self.host, &self.shown.key) {
-            self.turn_away(code);
-        }
-    }
-
-    /// The trust bundle has changed, or our own leaf.
-    fn judge_leaf(&mut self) {
-        match self.ingest.0.credentials.link().authenticate(&self.connection) {
-            // A session does not end with the leaf that it began with; its next one needs a newer.
-            Ok(_) | Err(Refusal::Expired) => self.offer_bundle(),
-            Err(refusal) => {
-                // The newer bundle first: it tells the agent where to go from here.
-                self.offer_bundle();
-                self.turn_away(of_leaf(refusal));
-            }
-        }
-    }
-
-    fn offer_bundle(&mut self) {
-        let trust = &self.ingest.0.credentials.held().trust;
-        if trust.version() > self.bundle_version && self.session.send_bundle(trust.bytes().to_vec(), self.ingest.now())
-        {
-            // Not again until the agent says what it has.
-            self.bundle_version = trust.version();
-        }
-    }
-
-    fn turn_away(&mut self, code: ErrorCode) {
-        let now = self.ingest.now();
-        self.gate.refused(self.connection.remote_address().ip(), code);
-        self.ingest.0.telemetry.fault(code);
-        if code == ErrorCode::Busy {
-            // It comes too often: a line each time would let it fill a disk.
-            tracing::debug!(host = %self.host, %code, "turned away");
-        } else {
-            tracing::warn!(host = %self.host, %code, "turned away: {}", code.remedy());
-        }
-        self.why = format!("refused: {code}");
-        self.session.refuse(code, code.remedy(), now);
-        self.ingest.0.live.update(&self.host, |host| {
-            (host.link, host.since_ms) = (Link::Refused { code }, now.wall_ns / 1_000_000);
-        });
     }
 
     async fn hello(&mut self, hello: Hello) {
@@ -389,17 +332,6 @@ impl Peer {
             self.session.account(key.boot, hello::ranges(&self.ingest, &key));
         }
         self.session.flush(None, now);
-    }
-}
-
-/// What a host is told when its leaf is not good any more.
-fn of_leaf(refusal: Refusal) -> ErrorCode {
-    match refusal {
-        Refusal::Expired | Refusal::NotYetValid => ErrorCode::LeafExpired,
-        Refusal::UnknownRoot | Refusal::RetiredIssuer => ErrorCode::IssuerRetired,
-        Refusal::Revoked => ErrorCode::Revoked,
-        Refusal::TrustExpired => ErrorCode::TrustUnavailable,
-        _ => ErrorCode::IdentityMismatch,
     }
 }
 

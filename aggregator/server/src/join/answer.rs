@@ -14,7 +14,7 @@ use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::HostName;
 use dsmil_protocol::join::{EXPORTER_LABEL, Granted, HostSettings, JoinAnswer, JoinRequest, renewal_statement};
 use dsmil_protocol::session::aggregator::Grant;
-use dsmil_store::state::{Join, JoinOutcome, KeyHash, Renew, RenewOutcome, StateError};
+use dsmil_store::state::{Join, JoinOutcome, Renew, RenewOutcome, StateError};
 
 /// A refusal on its way to the peer.
 struct Refusal(ErrorCode, String);
@@ -62,7 +62,7 @@ impl JoinPort {
         let csr = check(csr)?;
         let held = self.held(now_ms)?;
         let (leaf, leaf_not_after_s) = self.leaf(&held, &host, &csr, now_ms)?;
-        let key = KeyHash(csr.fingerprint().0);
+        let key = csr.fingerprint();
         let join = Join { token, host: host.clone(), key, leaf_not_after_s, now_ms, from: from.clone() };
         match self.registry.state().join(join).await? {
             JoinOutcome::Enrolled | JoinOutcome::Again => {}
@@ -100,8 +100,8 @@ impl JoinPort {
         let (leaf, leaf_not_after_s) = self.leaf(&held, &host, &csr, now_ms)?;
         let renew = Renew {
             host: host.clone(),
-            key: KeyHash(key.0),
-            next: KeyHash(csr.fingerprint().0),
+            key,
+            next: csr.fingerprint(),
             leaf_not_after_s,
             max_offline_s: self.max_offline_s,
             now_ms,

@@ -2,8 +2,9 @@
 
 use super::log::{self, EventKind, MAX_TEXT_LEN, SecurityEvent, clip};
 use super::table::{self, Listed, Record};
-use super::{Fault, KeyHash, State, StateError};
+use super::{Fault, State, StateError};
 use crate::batch_table::name_at;
+use dsmil_authority::Fingerprint;
 use dsmil_protocol::ids::{HostName, TenantId};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row};
@@ -14,9 +15,9 @@ pub struct HostRow {
     /// Its name.
     pub name: HostName,
     /// The enrolled key; none if the host has to join (again).
-    pub key: Option<KeyHash>,
+    pub key: Option<Fingerprint>,
     /// The key of the newest renewal, until the host first uses it: the answer that carried its leaf may be lost.
-    pub next: Option<KeyHash>,
+    pub next: Option<Fingerprint>,
     /// When it joined, Unix milliseconds.
     pub joined_ms: Option<i64>,
     /// Since when `key` is the enrolled one, Unix milliseconds.
@@ -56,7 +57,7 @@ impl HostRow {
     }
 
     /// The same host after it joined: whatever it had before is no good any more.
-    pub(super) fn joined(name: HostName, key: KeyHash, leaf_not_after_s: i64, now_ms: i64) -> Self {
+    pub(super) fn joined(name: HostName, key: Fingerprint, leaf_not_after_s: i64, now_ms: i64) -> Self {
         Self {
             key: Some(key),
             joined_ms: Some(now_ms),
@@ -67,14 +68,14 @@ impl HostRow {
     }
 
     /// Makes `key` the enrolled one.
-    pub(super) fn promote(&mut self, key: KeyHash, now_ms: i64) {
+    pub(super) fn promote(&mut self, key: Fingerprint, now_ms: i64) {
         self.key = Some(key);
         self.key_since_ms = Some(now_ms);
         self.next = None;
     }
 
     /// Whether a host may speak with `key`.
-    pub fn knows(&self, key: KeyHash) -> bool {
+    pub fn knows(&self, key: Fingerprint) -> bool {
         self.revoked.is_none() && (self.key == Some(key) || self.next == Some(key))
     }
 }
@@ -93,7 +94,7 @@ impl State {
 
     /// Notes that a host spoke with `key`: if it is the next one, it is the enrolled one from now on, and the one before
     /// it is no good any more. Says whether it was so.
-    pub async fn key_seen(&self, host: &HostName, key: KeyHash, now_ms: i64) -> Result<bool, StateError> {
+    pub async fn key_seen(&self, host: &HostName, key: Fingerprint, now_ms: i64) -> Result<bool, StateError> {
         let pending = move |row: &HostRow| row.revoked.is_none() && row.next == Some(key);
         // Every HELLO asks; only the first one with a new key has something to write.
         if !self.host(host).await?.as_ref().is_some_and(pending) {
@@ -157,7 +158,7 @@ impl State {
     pub async fn enrol(
         &self,
         host: &HostName,
-        key: KeyHash,
+        key: Fingerprint,
         leaf_not_after_s: i64,
         now_ms: i64,
         by: &str,
@@ -222,8 +223,8 @@ impl Record for HostRow {
         };
         Ok(Self {
             name: name_at(row, 1, HostName::new)?,
-            key: row.get::<_, Option<_>>(2)?.map(KeyHash),
-            next: row.get::<_, Option<_>>(3)?.map(KeyHash),
+            key: row.get::<_, Option<_>>(2)?.map(Fingerprint),
+            next: row.get::<_, Option<_>>(3)?.map(Fingerprint),
             joined_ms: row.get(4)?,
             key_since_ms: row.get(5)?,
             renewed_ms: row.get(6)?,

@@ -4,7 +4,8 @@ use super::hosts::{HostRow, row_of};
 use super::log::{self, EventKind, MAX_TEXT_LEN, SecurityEvent, clip};
 use super::table;
 use super::tokens::{TokenRow, TokenUse};
-use super::{Fault, KeyHash, State, StateError};
+use super::{Fault, State, StateError};
+use dsmil_authority::Fingerprint;
 use dsmil_protocol::ids::{HostName, TenantId};
 use rusqlite::Connection;
 use std::time::Duration;
@@ -20,7 +21,7 @@ pub struct Join {
     /// The host it says it is.
     pub host: HostName,
     /// Its key, of which it has shown possession.
-    pub key: KeyHash,
+    pub key: Fingerprint,
     /// Until when the leaf is good that it gets if it is let in, Unix seconds.
     pub leaf_not_after_s: i64,
     /// Now, Unix milliseconds.

@@ -10,7 +10,6 @@
 mod bundles;
 mod hosts;
 mod join;
-mod key_hash;
 mod log;
 mod renew;
 mod schema;
@@ -22,7 +21,6 @@ mod tokens;
 pub use bundles::{BundleRow, MAX_BUNDLE_LEN};
 pub use hosts::{HostRow, Revocation};
 pub use join::{Join, JoinOutcome, REPEAT_WITHIN};
-pub use key_hash::{KeyHash, KeyHashError};
 pub use log::{EventKind, LogQuery, MAX_DETAIL_LEN, MAX_LOG_ROWS, MAX_TEXT_LEN, SecurityEvent, UnknownKind};
 pub use renew::{Renew, RenewOutcome};
 pub use table::{DamagedRow, Listed};

@@ -3,7 +3,8 @@
 use super::hosts::{HostRow, row_of};
 use super::log::{self, EventKind, SecurityEvent};
 use super::table;
-use super::{KeyHash, State, StateError};
+use super::{State, StateError};
+use dsmil_authority::Fingerprint;
 use dsmil_protocol::ids::HostName;
 
 /// A host that wants another leaf.
@@ -12,9 +13,9 @@ pub struct Renew {
     /// The host it says it is.
     pub host: HostName,
     /// The key of which it has shown possession.
-    pub key: KeyHash,
+    pub key: Fingerprint,
     /// The key that the new leaf is for.
-    pub next: KeyHash,
+    pub next: Fingerprint,
     /// Until when the new leaf is good, Unix seconds.
     pub leaf_not_after_s: i64,
     /// So many seconds after its last leaf expired a host may still renew.

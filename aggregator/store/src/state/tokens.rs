@@ -2,8 +2,9 @@
 
 use super::log::{self, EventKind, MAX_TEXT_LEN, SecurityEvent, clip};
 use super::table::{self, Listed, Record};
-use super::{KeyHash, State, StateError};
+use super::{State, StateError};
 use crate::batch_table::name_at;
+use dsmil_authority::Fingerprint;
 use dsmil_protocol::ids::{DeviceId, HostName};
 use rusqlite::types::Value;
 use rusqlite::{Row, params};
@@ -59,7 +60,7 @@ pub struct TokenUse {
     /// The address it came from.
     pub from: String,
     /// The key that was enrolled.
-    pub key: KeyHash,
+    pub key: Fingerprint,
 }
 
 impl State {
@@ -150,7 +151,7 @@ impl Record for TokenRow {
         let devices: Vec<u8> = row.get(3)?;
         let used = match row.get::<_, Option<i64>>(7)? {
             None => None,
-            Some(at_ms) => Some(TokenUse { at_ms, from: row.get(8)?, key: KeyHash(row.get(9)?) }),
+            Some(at_ms) => Some(TokenUse { at_ms, from: row.get(8)?, key: Fingerprint(row.get(9)?) }),
         };
         Ok(Self {
             hash: row.get(1)?,

@@ -5,7 +5,7 @@ use crate::api::ApiContext;
 use crate::live::HostNow;
 use dsmil_authority::Fingerprint;
 use dsmil_protocol::ids::HostName;
-use dsmil_store::state::{HostRow, KeyHash, Revocation};
+use dsmil_store::state::{HostRow, Revocation};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -109,7 +109,7 @@ pub(in crate::api) struct HostIdentity {
 
 impl HostIdentity {
     pub(in crate::api) fn of(row: Option<HostRow>, now: &HostNow) -> Self {
-        let short = |key: KeyHash| Fingerprint(key.0).short();
+        let short = |key: Fingerprint| Fingerprint(key.0).short();
         let standing = standing(row.as_ref());
         let row = row.as_ref();
         Self {

@@ -12,7 +12,7 @@ use dsmil_crypto::spiffe::{Role, SpiffeId, TrustDomain};
 use dsmil_crypto::trust::sign;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Supervisor;
-use dsmil_store::state::{KeyHash, State};
+use dsmil_store::state::State;
 use std::path::Path;
 
 /// The trust bundle in force, and until when.
@@ -26,8 +26,8 @@ fn domain() -> TrustDomain {
 }
 
 /// The key of a host.
-pub(super) fn key(host: &str) -> KeyHash {
-    KeyHash([host.as_bytes()[1]; KeyHash::LEN])
+pub(super) fn key(host: &str) -> Fingerprint {
+    Fingerprint([host.as_bytes()[1]; Fingerprint::LEN])
 }
 
 /// A host's end of a session.

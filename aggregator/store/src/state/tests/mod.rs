@@ -6,8 +6,9 @@ mod log;
 mod programs;
 mod registry;
 
-use super::{Join, KeyHash, NewToken, Renew, State};
+use super::{Join, NewToken, Renew, State};
 use crate::testing::{host, tenant};
+use dsmil_authority::Fingerprint;
 use dsmil_protocol::ids::DeviceId;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::{Drained, Supervisor};
@@ -56,8 +57,8 @@ impl Program {
     }
 }
 
-fn key_hash(n: u8) -> KeyHash {
-    KeyHash([n; 48])
+fn key_hash(n: u8) -> Fingerprint {
+    Fingerprint([n; 48])
 }
 
 /// A token for host `n`, good for an hour.

@@ -1,10 +1,11 @@
 //! Renewal, revocation and bundles.
 
 use super::{HOUR, LEAF_END, NOW, Place, enrol, key_hash, renewing};
-use crate::state::{EventKind, KeyHash, LogQuery, MAX_BUNDLE_LEN, Renew, RenewOutcome, Revocation, State, StateError};
+use crate::state::{EventKind, LogQuery, MAX_BUNDLE_LEN, Renew, RenewOutcome, Revocation, State, StateError};
 use crate::testing::host;
+use dsmil_authority::Fingerprint;
 
-async fn keys(state: &State) -> (Option<KeyHash>, Option<KeyHash>) {
+async fn keys(state: &State) -> (Option<Fingerprint>, Option<Fingerprint>) {
     let row = state.host(&host(1)).await.expect("read").expect("known");
     (row.key, row.next)
 }
