@@ -16,6 +16,7 @@ use e2e::enrol::enrol;
 use e2e::fleet::{Centre, Fleet, Ledger, Parents, Ports, eventually, sweep};
 use e2e::sim::{EnrolledConfig, SimHost, Summary, start_enrolled};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -86,6 +87,8 @@ pub(crate) struct Rig<'f> {
     hosts: Option<Hosts>,
     /// The aggregator's process.
     pid: u32,
+    /// Where it logs.
+    log: PathBuf,
 }
 
 /// The honest hosts, on threads of their own.
@@ -132,6 +135,7 @@ impl<'f> Rig<'f> {
             batch_ticks: setup.batch_ticks,
             hosts: None,
             pid: 0,
+            log: PathBuf::new(),
         })
     }
 
@@ -145,7 +149,8 @@ impl<'f> Rig<'f> {
     /// Starts the centre, again if need be.
     pub(crate) async fn start_centre(&mut self) -> anyhow::Result<()> {
         self.centre.start().await?;
-        self.pid = self.centre.process()?.id();
+        let process = self.centre.process()?;
+        (self.pid, self.log) = (process.id(), process.log().to_owned());
         Ok(())
     }
 
@@ -206,8 +211,11 @@ impl<'f> Rig<'f> {
     /// lost its link, or its ticks took more than twice the time they take without it.
     pub(crate) async fn beside(&self, attack: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<Damage> {
         let quiet = self.window(async { Ok(()) }).await?;
+        let opened = self.honest_sessions()?;
+        ensure!(opened >= self.honest.len(), "the log does not tell of every honest host");
         let mut damage = self.window(attack).await?;
-        let kept = self.are_linked().await?;
+        // One that lost its link and came back has opened another session.
+        let kept = self.are_linked().await? && self.honest_sessions()? == opened;
         let after = self.window(async { Ok(()) }).await?;
         // The machine may be busy with other things, too: what these do to ticks shows on both sides.
         let usual = quiet.p99.max(after.p99).max(FINEST);
@@ -232,7 +240,13 @@ impl<'f> Rig<'f> {
         Ok(damage)
     }
 
-    /// Whether every honest host still has the session that it had: a lost one would be younger.
+    /// Sessions that honest hosts have opened so far, by the aggregator's log.
+    fn honest_sessions(&self) -> anyhow::Result<usize> {
+        let log = std::fs::read_to_string(&self.log).context("the aggregator's log cannot be read")?;
+        Ok(log.lines().filter(|line| line.contains("session opened host=honest-")).count())
+    }
+
+    /// Whether every honest host has a link.
     async fn are_linked(&self) -> anyhow::Result<bool> {
         let up = self.centre.hosts().await?;
         let honest = up.iter().filter(|host| host.host.starts_with("honest-") && host.link == "up").count();
