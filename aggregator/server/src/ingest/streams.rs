@@ -17,10 +17,10 @@ const SESSION_KIB: usize = 8 << 10;
 /// Frames of the control stream up to this need no room: heartbeats have to come through while batches wait.
 const SMALL_LEN: usize = 64 << 10;
 /// Bytes of metric sets that a session may bring a second, sustained, and at once. A host's set is some 10 KiB and changes
-/// when a disk comes or goes; the largest there can be is 3 MiB, and each one that is new is a write of the journal that
-/// everybody waits for.
+/// when a disk comes or goes; the largest there can be is 3 MiB, which may come once, and each one that is new is a write of
+/// the journal that everybody waits for.
 const SETS_PER_SECOND: u32 = 256 << 10;
-const SETS_AT_ONCE: Duration = Duration::from_secs(16);
+const SETS_AT_ONCE: Duration = Duration::from_secs(12);
 
 /// What a reading task hands over.
 #[derive(Debug)]
@@ -88,7 +88,8 @@ pub(super) fn read_lanes(ingest: &Ingest, connection: quinn::Connection, frames:
     });
 }
 
-/// Cuts one stream, whose frames of up to `free` bytes need no room, into frames until it ends, or until nobody knows where its next frame starts.
+/// Cuts one stream, whose frames of up to `free` bytes need no room, into frames until it ends, or until nobody knows where
+/// its next frame starts.
 async fn read(
     mut stream: quinn::RecvStream,
     frames: mpsc::Sender<Read>,
