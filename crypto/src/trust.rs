@@ -254,11 +254,6 @@ pub fn sign(bundle: &TrustBundle, roots: &[&FleetRoot]) -> Result<Vec<u8>, Trust
     Ok(signed.encode()?)
 }
 
-/// As bundles name an issuer that is retired.
-pub fn retired_name(certificate: &[u8]) -> Result<Fingerprint, TrustError> {
-    Ok(x509::subject_hash(certificate)?)
-}
-
 /// Why a bundle was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {

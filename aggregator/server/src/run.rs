@@ -20,10 +20,10 @@ use dsmil_runtime::clock::Clock;
 use dsmil_runtime::periodic;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
 use dsmil_store::hot::HotConfig;
-use dsmil_store::state::State;
+use dsmil_store::state::{EventKind, LogQuery, MAX_LOG_ROWS, State};
 use dsmil_store::warm::WarmConfig;
 use dsmil_store::{Store, StoreConfig};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,8 @@ use tokio::sync::Notify;
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 const MS_PER_DAY: i64 = 86_400_000;
 const SECONDS_PER_DAY: i64 = 86_400;
+/// A host renews twice a day; one that missed a weekend is still known.
+const KNOWN_FOR_DAYS: i64 = 4;
 
 /// A running aggregator: where it listens, and handles to what it keeps.
 #[derive(Clone, Debug)]
@@ -68,6 +70,9 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
     // One for each port: a flood of strangers on the join port takes no place of an agent.
     let admit = || Admission::new(&config.admission, clock.clone());
     let (admission, join_admission) = (admit()?, admit()?);
+    let known = known_addresses(registry.state(), clock.wall_ms()).await?;
+    admission.recall(known.iter().copied());
+    join_admission.recall(known);
 
     let store = open_store(config, clock, supervisor)?;
     let (live, telemetry) = (Live::default(), Telemetry::default());
@@ -144,6 +149,19 @@ fn log_refusals(config: &Config, telemetry: &Telemetry, clock: &Clock, superviso
     let last = Supervisor::new(clock.clone());
     security_log::start(open_state(config, &last)?, last, telemetry.clone(), clock.clone(), supervisor);
     Ok(())
+}
+
+/// Where hosts have joined or renewed from in the last days: one that comes back under a flood finds the room that is kept for
+/// addresses that are known.
+async fn known_addresses(state: &State, now_ms: i64) -> anyhow::Result<Vec<IpAddr>> {
+    let since_ms = Some(now_ms.saturating_sub(KNOWN_FOR_DAYS * MS_PER_DAY));
+    let mut known = Vec::new();
+    for kind in [EventKind::Join, EventKind::Renewal] {
+        let query = LogQuery { since_ms, kind: Some(kind), subject: None, limit: MAX_LOG_ROWS };
+        let events = state.security_log(query).await?;
+        known.extend(events.into_iter().filter_map(|(_, event)| event.from?.parse::<IpAddr>().ok()));
+    }
+    Ok(known)
 }
 
 /// What to do where no bundle was ever published.

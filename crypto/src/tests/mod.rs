@@ -25,7 +25,8 @@ use crate::policy::{KeyExchange, Link, SessionCache};
 use crate::spiffe::TrustDomain;
 use crate::time::TimeSource;
 use crate::transport::EndpointKeys;
-use crate::trust::{Trust, retired_name, sign};
+use crate::trust::{Trust, sign};
+use crate::x509::subject_hash;
 
 /// Some second in 2025.
 const NOW: i64 = 1_750_000_000;
@@ -125,7 +126,7 @@ impl Fleet {
         let new = Certified::by(&[&self.root], NOW);
         self.next_bundle(|bundle| {
             let old = std::mem::replace(&mut bundle.issuers, vec![new.listed]);
-            bundle.retired = vec![retired_name(&old[0].certificates[0]).expect("a subject")];
+            bundle.retired = vec![subject_hash(&old[0].certificates[0]).expect("a subject")];
         })
     }
 

@@ -206,7 +206,7 @@ async fn a_client_of_a_retired_issuer_is_told_so() {
     assert_eq!(refused_by_server(server(&ours), fleet.client()).await, Refusal::RetiredIssuer);
 
     // Of an issuer that a bundle lists and retires at once, it is retired.
-    let fingerprint = crate::trust::retired_name(&fleet.issuer.listed.certificates[0]).expect("a subject");
+    let fingerprint = crate::x509::subject_hash(&fleet.issuer.listed.certificates[0]).expect("a subject");
     let both = fleet.next_bundle(|bundle| bundle.retired = vec![fingerprint]);
     assert_eq!(
         refused_by_server(server(&link(&fleet.aggregator, &both)), fleet.client()).await,

