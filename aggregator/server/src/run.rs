@@ -67,12 +67,7 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
     let bundle = state.bundle().await?.context(NO_BUNDLE)?;
     let credentials = Credentials::new(config, &bundle.bytes, clock)?;
     let registry = Registry::start(state, credentials.clone(), clock, supervisor).await?;
-    // One for each port: a flood of strangers on the join port takes no place of an agent.
-    let admit = || Admission::new(&config.admission, clock.clone());
-    let (admission, join_admission) = (admit()?, admit()?);
-    let known = known_addresses(registry.state(), clock.wall_ms()).await?;
-    admission.recall(known.iter().copied());
-    join_admission.recall(known);
+    let (admission, join_admission) = admissions(config, registry.state(), clock).await?;
 
     let store = open_store(config, clock, supervisor)?;
     let (live, telemetry) = (Live::default(), Telemetry::default());
@@ -149,6 +144,17 @@ fn log_refusals(config: &Config, telemetry: &Telemetry, clock: &Clock, superviso
     let last = Supervisor::new(clock.clone());
     security_log::start(open_state(config, &last)?, last, telemetry.clone(), clock.clone(), supervisor);
     Ok(())
+}
+
+/// One for the link and one for the join port: a flood of strangers on the one takes no place of an agent on the other.
+async fn admissions(config: &Config, state: &State, clock: &Clock) -> anyhow::Result<(Admission, Admission)> {
+    let known = known_addresses(state, clock.wall_ms()).await?;
+    let admit = || -> anyhow::Result<Admission> {
+        let admission = Admission::new(&config.admission, clock.clone())?;
+        admission.recall(known.iter().copied());
+        Ok(admission)
+    };
+    Ok((admit()?, admit()?))
 }
 
 /// Where hosts have joined or renewed from in the last days: one that comes back under a flood finds the room that is kept for
