@@ -1,6 +1,8 @@
 //! What of a configuration does not fit this host: for `dsmil-agent check` and the start.
 
 use super::{AgentConfig, CredentialFacts};
+use dsmil_crypto::files::FileError;
+use dsmil_crypto::identity::IdentityError;
 use serde::Serialize;
 use std::path::Path;
 
@@ -61,8 +63,13 @@ impl AgentConfig {
         };
         let CredentialFacts { identity, trust } = self.credentials();
         if let Err(error) = identity {
-            let remedy = "`dsmil-agent join TOKEN` makes it; a token is made by `dsmil-aggregator token create`".into();
-            add(Severity::Error, "identity.file", error.to_string(), remedy);
+            let remedy = match &error {
+                IdentityError::File(FileError::KeyExposed { .. }) => {
+                    "do that; `dsmil-agent join TOKEN --again` replaces a key that others may have read"
+                }
+                _ => "`dsmil-agent join TOKEN` makes it; a token is made by `dsmil-aggregator token create`",
+            };
+            add(Severity::Error, "identity.file", error.to_string(), remedy.into());
         }
         if let Err(error) = trust {
             let remedy = "`dsmil-agent join TOKEN --again` fetches it".into();

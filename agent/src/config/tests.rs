@@ -133,5 +133,5 @@ fn what_does_not_fit_the_host_is_found() {
     ];
     assert_eq!(found, expected);
     let exposed = config.check().remove(0);
-    assert!(exposed.what.contains("chmod 600"), "{}", exposed.what);
+    assert!(exposed.what.contains("chmod 600") && exposed.remedy.contains("--again"), "{exposed:?}");
 }
