@@ -17,18 +17,19 @@ async fn behind_a_relay<'f>(scene: &Scene<'f>, host: &str) -> anyhow::Result<(Ag
     Ok((agent, relay))
 }
 
-/// While both are cut off one host is revoked and the other's issuer is retired. Both come back with sessions that are
-/// resumed.
+/// While they are cut off one host is revoked, the issuer of another is retired, and a third has both happen to it. They come
+/// back with sessions that are resumed.
 #[test]
 fn a_resumed_session_is_refused_at_hello_for_what_happened_meanwhile() {
-    scene(&["revoked", "retired"], &[], async |scene| {
+    scene(&["revoked", "retired", "both"], &[], async |scene| {
         scene.centre.start().await?;
         let (mut revoked, to_revoked) = behind_a_relay(scene, "revoked").await?;
         let (mut retired, to_retired) = behind_a_relay(scene, "retired").await?;
-        for agent in [&mut revoked, &mut retired] {
+        let (mut both, to_both) = behind_a_relay(scene, "both").await?;
+        for agent in [&mut revoked, &mut retired, &mut both] {
             agent.start()?;
         }
-        for host in ["revoked", "retired"] {
+        for host in ["revoked", "retired", "both"] {
             scene.fresh(host).await?;
         }
         let first = to_revoked.carried_back();
@@ -37,9 +38,14 @@ fn a_resumed_session_is_refused_at_hello_for_what_happened_meanwhile() {
         let key = retired.status()?.identity.key;
         to_revoked.cut();
         to_retired.cut();
-        scene.until("both notice", async || Ok(!is_linked(&revoked) && !is_linked(&retired))).await?;
+        to_both.cut();
+        scene
+            .until("all notice", async || Ok(![&revoked, &retired, &both].into_iter().any(|agent| is_linked(agent))))
+            .await?;
 
-        scene.centre.cli(&["host", "revoke", "revoked", "--reason", "stolen"])?;
+        for host in ["revoked", "both"] {
+            scene.centre.cli(&["host", "revoke", host, "--reason", "stolen"])?;
+        }
         let carried = to_revoked.carried_back();
         to_revoked.mend();
         scene.until_refused(&revoked, ErrorCode::Revoked).await?;
@@ -61,6 +67,10 @@ fn a_resumed_session_is_refused_at_hello_for_what_happened_meanwhile() {
         // shown that a session is resumed here.
         to_retired.mend();
         scene.counted("fleet", "us", "issuer_retired", 1).await?;
+        // Who is shut out is told that, and not to renew, which it may not.
+        to_both.mend();
+        scene.until_refused(&both, ErrorCode::Revoked).await?;
+        ensure!(!scene.log("agent-both").contains("issuer_retired"), "it was told to renew first");
         // What it was told sends it to the join port, and from there it comes back by itself.
         scene.fresh("retired").await?;
         ensure!(retired.status()?.identity.key != key, "it has renewed");
