@@ -12,19 +12,28 @@ impl Peer {
         if !self.enrolled {
             return Err(ErrorCode::NotEnrolled);
         }
-        // First: who is shut out must not be told to renew because its leaf has also grown old.
+        // First: who is shut out must not be told to renew because its leaf has also grown old. What is in memory may be a
+        // second old, so the table has the last word: a host that was reinstated and has just joined again is let in.
         if self.ingest.0.registry.judge(&self.host, &self.shown.key) == Err(ErrorCode::Revoked) {
-            return Err(ErrorCode::Revoked);
+            self.ask_registry().await?;
         }
         self.ingest.0.credentials.link().authenticate(&self.connection).map_err(of_leaf)?;
-        self.ingest.0.registry.ask(&self.host, &self.shown.key, self.ingest.0.clock.wall_ms()).await?;
+        self.ask_registry().await?;
         // Only now is it the host itself: a copy of its disk must not use up what the host may open.
         self.place.authenticated(&self.host).map_err(|_| ErrorCode::Busy)
     }
 
-    /// The registry has changed.
-    pub(super) fn judge_key(&mut self) {
-        if let Err(code) = self.ingest.0.registry.judge(&self.host, &self.shown.key) {
+    async fn ask_registry(&self) -> Result<(), ErrorCode> {
+        let now_ms = self.ingest.0.clock.wall_ms();
+        self.ingest.0.registry.ask(&self.host, &self.shown.key, now_ms).await
+    }
+
+    /// The registry has changed. Here too the table is asked before anybody is turned away: what was read may be from before
+    /// this host joined.
+    pub(super) async fn judge_key(&mut self) {
+        if self.ingest.0.registry.judge(&self.host, &self.shown.key).is_err()
+            && let Err(code) = self.ask_registry().await
+        {
             self.turn_away(code);
         }
     }

@@ -137,7 +137,7 @@ impl Peer {
                     None => break,
                 },
                 Some(done) = outcomes.recv() => self.settle(done, &mut outcomes),
-                Ok(()) = registry.changed(), if self.boot.is_some() => self.judge_key(),
+                Ok(()) = registry.changed(), if self.boot.is_some() => self.judge_key().await,
                 Ok(()) = credentials.changed(), if self.boot.is_some() => self.judge_leaf(),
                 () = stop.requested() => self.leave(GoodbyeReason::Stopping, "this aggregator stopped"),
                 is_newer = newer => if is_newer {
