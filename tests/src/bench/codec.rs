@@ -1,8 +1,11 @@
 //! The batch codec on a real capture: bytes and nanoseconds a sample.
 
+use super::frame::framing_len;
+use super::{BATCH_TICKS, Better, Row, Target};
 use dsmil_protocol::batch::{Batch, BatchError, BatchHeader, Decoder, Encoder, MAX_TICKS, Matrix, Stamp};
 use dsmil_protocol::ids::{BootId, Tick};
 use dsmil_protocol::metric::SetId;
+use dsmil_runtime::clock::Clock;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -151,4 +154,25 @@ fn number(cell: &str, decimal: bool) -> io::Result<Option<i64>> {
 
 fn malformed(what: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, format!("not a capture of this benchmark: {what:?}"))
+}
+
+/// Rounds over the capture, of which the quickest counts.
+const ROUNDS: usize = 5;
+
+/// The codec on the capture.
+pub(super) fn figures(capture: &Capture) -> anyhow::Result<Vec<Row>> {
+    let clock = Clock::real();
+    let report = measure(capture, BATCH_TICKS, ROUNDS, || clock.mono())?;
+    let minute = measure(capture, 60, 1, || clock.mono())?;
+    let samples_per_batch = report.samples as f64 / report.batches as f64;
+    let framed = report.bytes_per_sample + framing_len() as f64 / samples_per_batch;
+    let what = format!("{} metrics, batches of {} ticks, frame included", report.metrics, report.ticks);
+    Ok(vec![
+        Row::aimed("wire", framed, "B/sample", Target::AtMost(0.8)).kept(Better::Less).note(what),
+        Row::told("wire, batches of 60 ticks", minute.bytes_per_sample, "B/sample")
+            .kept(Better::Less)
+            .note("without the frame"),
+        Row::aimed("encode", report.encode_ns_per_sample, "ns/sample", Target::AtMost(60.0)),
+        Row::aimed("decode", report.decode_ns_per_sample, "ns/sample", Target::AtMost(20.0)),
+    ])
 }

@@ -1,7 +1,7 @@
 //! A host that joins, as its engineer sees it, and one that renews.
 
-use super::figures::{Row, Target};
 use super::handshake::percentile;
+use super::{Row, Target};
 use crate::fleet::{Centre, Fleet, Parents, Ports, Program};
 use anyhow::bail;
 use dsmil_agent::config::AgentConfig;

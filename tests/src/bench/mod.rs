@@ -4,19 +4,24 @@
 //! could not be measured is an error.
 
 pub mod codec;
-mod figures;
+mod count;
+mod detection;
 mod frame;
 mod handshake;
 mod hosts;
 mod ingest;
 mod joining;
+mod link;
 mod load;
+mod peers;
 mod process;
+mod row;
+mod series;
 mod sessions;
 mod size;
 mod store;
 
-pub use figures::{Row, Target, as_json, as_table};
+pub use row::{Better, Row, Target, as_json, as_table};
 
 use anyhow::Context;
 use codec::Capture;
@@ -50,6 +55,16 @@ pub enum Group {
     Sessions,
     /// A host that joins, and one that renews.
     Join,
+    /// Instructions of a sample's way, counted by callgrind.
+    Count,
+    /// What the aggregator remembers of each series that a host sends.
+    Series,
+    /// Dead hosts, and hosts that only look dead.
+    Detection,
+    /// The fleet link beside TCP and TLS, with and without delay.
+    Link,
+    /// Other agents and their backends on this machine, from Debian's packages.
+    Peers,
 }
 
 /// What to measure and for how long.
@@ -79,7 +94,7 @@ pub fn run(options: &Options) -> anyhow::Result<Vec<Row>> {
         anyhow::Ok(())
     };
     let capture = capture()?;
-    measure(Group::Codec, &mut || figures::codec(&capture))?;
+    measure(Group::Codec, &mut || codec::figures(&capture))?;
     measure(Group::Frame, &mut || frame::figures(&capture))?;
     measure(Group::Hot, &mut || store::figures(&capture))?;
     measure(Group::Binary, &mut || size::figures(&options.programs))?;
@@ -94,6 +109,11 @@ pub fn run(options: &Options) -> anyhow::Result<Vec<Row>> {
     measure(Group::Handshake, &mut handshake::figures)?;
     measure(Group::Sessions, &mut sessions::figures)?;
     measure(Group::Join, &mut joining::figures)?;
+    measure(Group::Count, &mut || count::figures(&capture))?;
+    measure(Group::Series, &mut || series::figures(&capture))?;
+    measure(Group::Detection, &mut detection::figures)?;
+    measure(Group::Link, &mut link::figures)?;
+    measure(Group::Peers, &mut || peers::figures(&capture, &options.programs))?;
     Ok(rows)
 }
 

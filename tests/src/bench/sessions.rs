@@ -5,7 +5,7 @@
 //! time it has no more room to remember anything: what memory grows then is the allocator's, and says how far to trust the
 //! rest.
 
-use super::figures::Row;
+use super::Row;
 use super::ingest::speaker;
 use super::load::BOOT;
 use super::process::{Memory, cpu_time};

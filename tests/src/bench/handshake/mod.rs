@@ -9,7 +9,7 @@ mod crowd;
 mod ends;
 mod serial;
 
-use super::figures::{Row, Target};
+use super::{Row, Target};
 use crate::enrol::enrol;
 use crate::fleet::{Centre, Fleet, Parents, Ports};
 use anyhow::{Context, ensure};

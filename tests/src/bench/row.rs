@@ -1,9 +1,5 @@
 //! Rows, and how they are printed.
 
-use super::BATCH_TICKS;
-use super::codec::{Capture, measure};
-use super::frame::framing_len;
-use dsmil_runtime::clock::Clock;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -39,6 +35,16 @@ impl std::fmt::Display for Target {
     }
 }
 
+/// In which direction a figure gets better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Better {
+    /// Bytes, instructions, costs.
+    Less,
+    /// Throughput.
+    More,
+}
+
 /// One figure.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
@@ -53,6 +59,10 @@ pub struct Row {
     pub target: Option<Target>,
     /// Whether the target holds; none without a target.
     pub holds: Option<bool>,
+    /// Set where the figure survives a change of machine (a count, or a ratio within one run), so that it is kept in the
+    /// baseline, by its name, and compared with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Better>,
     /// What else there is to know.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -66,18 +76,24 @@ impl Row {
     /// A figure with a target.
     pub fn aimed(name: impl Into<String>, value: f64, unit: &'static str, target: Target) -> Self {
         let holds = Some(target.holds(value));
-        Self { name: name.into(), value: Some(value), unit, target: Some(target), holds, note: None }
+        Self { name: name.into(), value: Some(value), unit, target: Some(target), holds, kept: None, note: None }
     }
 
     /// A figure for information.
     pub fn told(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        Self { name: name.into(), value: Some(value), unit, target: None, holds: None, note: None }
+        Self { name: name.into(), value: Some(value), unit, target: None, holds: None, kept: None, note: None }
     }
 
     /// A target without a figure, and why.
     pub fn missed(name: impl Into<String>, unit: &'static str, target: Target, why: &str) -> Self {
         let (holds, note) = (Some(false), Some(why.to_owned()));
-        Self { name: name.into(), value: None, unit, target: Some(target), holds, note }
+        Self { name: name.into(), value: None, unit, target: Some(target), holds, kept: None, note }
+    }
+
+    /// The figure as one of the baseline: it must mean the same on any machine.
+    #[must_use]
+    pub fn kept(self, better: Better) -> Self {
+        Self { kept: Some(better), ..self }
     }
 
     /// The figure with a remark.
@@ -149,25 +165,6 @@ fn number(value: f64) -> String {
         Some(fraction) if !fraction.is_empty() => format!("{parted}.{fraction}"),
         _ => parted,
     }
-}
-
-/// Rounds over the capture, of which the quickest counts.
-const ROUNDS: usize = 5;
-
-/// The codec on the capture.
-pub(super) fn codec(capture: &Capture) -> anyhow::Result<Vec<Row>> {
-    let clock = Clock::real();
-    let report = measure(capture, BATCH_TICKS, ROUNDS, || clock.mono())?;
-    let minute = measure(capture, 60, 1, || clock.mono())?;
-    let samples_per_batch = report.samples as f64 / report.batches as f64;
-    let framed = report.bytes_per_sample + framing_len() as f64 / samples_per_batch;
-    let what = format!("{} metrics, batches of {} ticks, frame included", report.metrics, report.ticks);
-    Ok(vec![
-        Row::aimed("wire", framed, "B/sample", Target::AtMost(0.8)).note(what),
-        Row::told("wire, batches of 60 ticks", minute.bytes_per_sample, "B/sample").note("without the frame"),
-        Row::aimed("encode", report.encode_ns_per_sample, "ns/sample", Target::AtMost(60.0)),
-        Row::aimed("decode", report.decode_ns_per_sample, "ns/sample", Target::AtMost(20.0)),
-    ])
 }
 
 #[cfg(test)]
