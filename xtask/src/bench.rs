@@ -4,8 +4,8 @@
 
 use std::fs;
 
-use anyhow::Context;
-use clap::Args as ClapArgs;
+use anyhow::{Context, ensure};
+use clap::{Args as ClapArgs, Subcommand};
 
 use crate::{cargo, tools, workspace};
 
@@ -13,7 +13,10 @@ use crate::{cargo, tools, workspace};
 const PROGRAMS: [&str; 5] = ["bench", "dsmil-aggregator", "dsmilctl", "dsmil-demo", "dsmil-sim"];
 
 #[derive(ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// Print rows as JSON: name, value, unit, target, holds.
     #[arg(long)]
     json: bool,
@@ -21,14 +24,32 @@ pub(crate) struct Args {
     groups: Vec<String>,
 }
 
+/// What is done with the figures of the last run. Nothing is built or measured for it.
+#[derive(Clone, Copy, Subcommand)]
+enum Verb {
+    /// Hold the last run against the baseline, and name what got more than 5 % worse.
+    Compare,
+    /// Make the last run's figures the baseline, those of them that mean the same on any machine.
+    Keep,
+}
+
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    tools::ensure(&[tools::C_COMPILER])?;
+    let folder = workspace::target().join("bench");
+    let program = folder.join("bench");
+    if let Some(verb) = args.verb {
+        ensure!(program.exists(), "nothing was measured yet; `cargo xtask bench` does it");
+        let verb = match verb {
+            Verb::Compare => "compare",
+            Verb::Keep => "keep",
+        };
+        return Err(cargo::exec(&program, &[verb]));
+    }
+    tools::ensure(&[tools::C_COMPILER, tools::VALGRIND])?;
     eprintln!("building in release (many minutes the first time) …");
     let programs = PROGRAMS.map(|name| ["--bin", name]).concat();
     cargo::build(&[&["--release", "-p", "e2e", "-p", "dsmil-aggregator", "-p", "dsmilctl"], &programs[..]].concat())?;
     cargo::build(&["--profile", workspace::SMALL, "-p", "dsmil-agent", "--bin", "dsmil-agent"])?;
 
-    let folder = workspace::target().join("bench");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for (profile, name) in PROGRAMS.map(|name| ("release", name)).into_iter().chain([(workspace::SMALL, "dsmil-agent")])
     {
@@ -38,5 +59,5 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.json {
         pass_on.insert(0, "--json".into());
     }
-    Err(cargo::exec(&folder.join("bench"), &pass_on))
+    Err(cargo::exec(&program, &pass_on))
 }

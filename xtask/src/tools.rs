@@ -44,6 +44,8 @@ pub(crate) const PROMTOOL: Tool = Tool {
     why: "the tests have it check the aggregator's /metrics",
     from: Source::Unpacked { package: "prometheus", program: "usr/bin/promtool" },
 };
+pub(crate) const VALGRIND: Tool =
+    Tool { name: "valgrind", why: "counts instructions", from: Source::Apt(&["valgrind"]) };
 
 /// What building with liboqs takes (the feature `oqs`).
 pub(crate) const LIBOQS: [Tool; 2] = [

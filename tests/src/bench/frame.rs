@@ -13,7 +13,7 @@ use dsmil_runtime::clock::Clock;
 const FRAMES: usize = 20_000;
 
 /// A telemetry frame as a session makes it.
-fn telemetry(payload: Vec<u8>) -> Frame {
+pub(super) fn telemetry(payload: Vec<u8>) -> Frame {
     let tlvs = Tlvs {
         tenant: TenantId::new("default").expect("it is a tenant's name"),
         compartments: Compartments::SOC,

@@ -3,8 +3,9 @@
 //! A group is measured as a whole; each of its figures is a row. A target that is missed is printed as missed: only what
 //! could not be measured is an error.
 
+pub mod baseline;
 pub mod codec;
-mod count;
+pub mod count;
 mod detection;
 mod frame;
 mod handshake;

@@ -1,6 +1,6 @@
 //! Rows, and how they are printed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
 /// What a figure should be.
@@ -36,7 +36,7 @@ impl std::fmt::Display for Target {
 }
 
 /// In which direction a figure gets better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Better {
     /// Bytes, instructions, costs.
@@ -88,6 +88,19 @@ impl Row {
     pub fn missed(name: impl Into<String>, unit: &'static str, target: Target, why: &str) -> Self {
         let (holds, note) = (Some(false), Some(why.to_owned()));
         Self { name: name.into(), value: None, unit, target: Some(target), holds, kept: None, note }
+    }
+
+    /// A figure that this machine cannot give, and why.
+    pub fn absent(name: impl Into<String>, unit: &'static str, why: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            value: None,
+            unit,
+            target: None,
+            holds: None,
+            kept: None,
+            note: Some(format!("not measured: {}", why.into())),
+        }
     }
 
     /// The figure as one of the baseline: it must mean the same on any machine.
@@ -145,7 +158,7 @@ pub fn as_json(rows: &[Row]) -> serde_json::Result<String> {
 }
 
 /// A number with the digits that matter, thousands parted.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     let places = match value.abs() {
         v if v >= 100.0 || v == v.trunc() => 0,
         v if v >= 10.0 => 1,
