@@ -3,6 +3,7 @@
 //! The measuring is the program `bench` of the crate `e2e`; it finds the others beside itself, in target/bench.
 
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context, ensure};
 use clap::{Args as ClapArgs, Subcommand};
@@ -42,7 +43,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             Verb::Compare => "compare",
             Verb::Keep => "keep",
         };
-        return Err(cargo::exec(&program, &[verb]));
+        return Err(cargo::exec(Command::new(&program).arg(verb)));
     }
     tools::ensure(&[tools::C_COMPILER, tools::VALGRIND])?;
     eprintln!("building in release (many minutes the first time) …");
@@ -59,5 +60,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.json {
         pass_on.insert(0, "--json".into());
     }
-    Err(cargo::exec(&program, &pass_on))
+    if args.groups.is_empty() || args.groups.iter().any(|group| group == "peers") {
+        // Without one of them its rows say so; the others are measured.
+        if let Err(missing) = tools::ensure(&tools::RIVALS) {
+            eprintln!("{missing}");
+        }
+    }
+    Err(cargo::exec(Command::new(&program).args(&pass_on).env("DSMIL_RIVALS", tools::folder())))
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail};
@@ -50,8 +49,8 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{name} printed something that is not UTF-8"))
 }
 
-/// Becomes `program`: its exit code is ours, and Ctrl-C reaches it alone. Returns only if that fails.
-pub(crate) fn exec(program: &Path, args: &[impl AsRef<OsStr>]) -> anyhow::Error {
-    let error = Command::new(program).args(args).exec();
-    anyhow::Error::new(error).context(format!("cannot start {}", program.display()))
+/// Becomes the program of `command`: its exit code is ours, and Ctrl-C reaches it alone. Returns only if that fails.
+pub(crate) fn exec(command: &mut Command) -> anyhow::Error {
+    let error = command.exec();
+    anyhow::Error::new(error).context(format!("cannot start {}", command.get_program().display()))
 }

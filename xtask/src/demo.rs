@@ -3,6 +3,8 @@
 //! This verb only sees to the prerequisites and builds; the demo itself is the program `dsmil-demo` of the crate `e2e`,
 //! so that tests can run it too.
 
+use std::process::Command;
+
 use clap::Args as ClapArgs;
 
 use crate::{cargo, tools, workspace};
@@ -45,7 +47,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     cargo::build(
         &[&["-p", "dsmil-agent", "-p", "dsmil-aggregator", "-p", "dsmilctl", "-p", "e2e"], &programs[..]].concat(),
     )?;
-    Err(cargo::exec(&workspace::program("debug", "dsmil-demo"), &args.pass_on()))
+    Err(cargo::exec(Command::new(workspace::program("debug", "dsmil-demo")).args(args.pass_on())))
 }
 
 #[cfg(test)]

@@ -69,6 +69,20 @@ const CHROMIUM: Tool = Tool {
 const CURL: Tool = Tool { name: "curl", why: "is refused by the HTTPS API in the tests", from: Source::Apt(&["curl"]) };
 const IP: Tool = Tool { name: "ip", why: "makes the network that curl comes from", from: Source::Apt(&["iproute2"]) };
 
+/// Other agents and their backends, which the benchmark measures beside ours. Unpacked like promtool: none is to run here
+/// when nobody measures.
+pub(crate) const RIVALS: [Tool; 5] = [
+    rival("prometheus", "prometheus", "usr/bin/prometheus"),
+    rival("prometheus-node-exporter", "prometheus-node-exporter", "usr/bin/prometheus-node-exporter"),
+    rival("vmagent", "victoria-metrics", "usr/bin/vmagent"),
+    rival("collectd", "collectd-core", "usr/sbin/collectd"),
+    IP,
+];
+
+const fn rival(name: &'static str, package: &'static str, program: &'static str) -> Tool {
+    Tool { name, why: "the benchmark measures it beside ours", from: Source::Unpacked { package, program } }
+}
+
 /// What is missing and can only be installed by somebody else: one line each, the last words the command to type.
 #[derive(Debug)]
 pub(crate) struct Missing(Vec<String>);
@@ -183,11 +197,16 @@ fn cargo_bin() -> Option<PathBuf> {
 }
 
 fn unpacked(package: &str) -> PathBuf {
-    workspace::target().join("tools").join(package)
+    folder().join(package)
+}
+
+/// Where packages are that are not installed: each in a folder of its name.
+pub(crate) fn folder() -> PathBuf {
+    workspace::target().join("tools")
 }
 
 fn from_npm(package: &str, version: &str) -> PathBuf {
-    workspace::target().join("tools").join(format!("{package}-{version}"))
+    folder().join(format!("{package}-{version}"))
 }
 
 /// Its scripts do not run: the program is in the package as it is.
@@ -250,7 +269,7 @@ mod tests {
 
     #[test]
     fn every_remedy_says_why_and_what_to_type() {
-        for tool in [C_COMPILER, NEXTEST, DENY, PROMTOOL].into_iter().chain(PEERS) {
+        for tool in [C_COMPILER, NEXTEST, DENY, PROMTOOL].into_iter().chain(PEERS).chain(RIVALS) {
             let remedy = tool.remedy();
             assert!(remedy.contains(tool.why), "{remedy}");
             let commands = ["apt-get ", "cargo install --locked", "npm install "];

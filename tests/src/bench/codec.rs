@@ -20,6 +20,16 @@ const PLACES: usize = 2;
 pub struct Capture {
     wall_ms: Vec<i64>,
     columns: Vec<Vec<Option<u64>>>,
+    metrics: Vec<CapturedMetric>,
+}
+
+/// What a column of a capture holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CapturedMetric {
+    /// `source.field[.instance]`.
+    pub(super) name: String,
+    /// Its numbers are decimals, in hundredths.
+    pub(super) hundredths: bool,
 }
 
 /// What the codec made of a capture.
@@ -51,16 +61,27 @@ impl Capture {
         let places: HashMap<&str, usize> = head.split(',').enumerate().map(|(i, name)| (name, i)).collect();
         let find = |name: &str| places.get(name).copied().ok_or_else(|| malformed(name));
         let rows: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
-        let column = |at: usize| -> io::Result<Vec<Option<i64>>> {
+        let column = |name: &str| -> io::Result<(CapturedMetric, Vec<Option<i64>>)> {
+            let at = find(name)?;
             let cells: Vec<&str> = rows.iter().map(|row| row.get(at).copied().unwrap_or("")).collect();
-            let decimal = cells.iter().any(|cell| cell.contains('.'));
-            cells.into_iter().map(|cell| number(cell, decimal)).collect()
+            let hundredths = cells.iter().any(|cell| cell.contains('.'));
+            let numbers = cells.into_iter().map(|cell| number(cell, hundredths)).collect::<io::Result<_>>()?;
+            Ok((CapturedMetric { name: name.to_owned(), hundredths }, numbers))
         };
-        let wall = column(find("ts_ms")?)?;
+        let (_, wall) = column("ts_ms")?;
         let wall_ms = wall.into_iter().map(|ms| ms.ok_or_else(|| malformed("ts_ms"))).collect::<io::Result<_>>()?;
-        let bits = |values: Vec<Option<i64>>| values.into_iter().map(|v| v.map(i64::cast_unsigned)).collect();
-        let columns = wanted.lines().map(|name| Ok(bits(column(find(name)?)?))).collect::<io::Result<_>>()?;
-        Ok(Self { wall_ms, columns })
+        let (mut columns, mut metrics) = (Vec::new(), Vec::new());
+        for name in wanted.lines() {
+            let (metric, numbers) = column(name)?;
+            columns.push(numbers.into_iter().map(|number| number.map(i64::cast_unsigned)).collect());
+            metrics.push(metric);
+        }
+        Ok(Self { wall_ms, columns, metrics })
+    }
+
+    /// Its columns: what each holds, and a number a tick.
+    pub(super) fn columns(&self) -> impl Iterator<Item = (&CapturedMetric, &[Option<u64>])> {
+        self.metrics.iter().zip(self.columns.iter().map(Vec::as_slice))
     }
 
     /// How many metrics it has.

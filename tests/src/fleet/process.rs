@@ -68,8 +68,8 @@ impl Launcher {
         other.map_or_else(|| self.programs.join(program.file_name()), |(_, path)| path.clone())
     }
 
-    fn command<A: AsRef<OsStr>>(&self, program: Program, args: &[A]) -> Command {
-        let mut command = guard::command(&self.path(Program::Demo), &self.path(program));
+    fn command<A: AsRef<OsStr>>(&self, program: &Path, args: &[A]) -> Command {
+        let mut command = guard::command(&self.path(Program::Demo), program);
         // A group of its own: Ctrl-C at the terminal is for us, and we end the children in order.
         command.args(args).stdin(Stdio::null()).current_dir("/").process_group(0);
         if let Some(user) = self.user {
@@ -80,9 +80,14 @@ impl Launcher {
 
     /// Starts a program. Standard output goes to `<name>.out`, standard error to `<name>.log`, after what is there.
     pub fn start<A: AsRef<OsStr>>(&self, name: &str, program: Program, args: &[A]) -> anyhow::Result<Process> {
+        self.start_other(name, &self.path(program), args)
+    }
+
+    /// The same for a program that is none of ours: any path that the user may start.
+    pub fn start_other<A: AsRef<OsStr>>(&self, name: &str, program: &Path, args: &[A]) -> anyhow::Result<Process> {
         let (out, log) = (self.logs.join(format!("{name}.out")), self.logs.join(format!("{name}.log")));
         let child = self.command(program, args).stdout(append(&out)?).stderr(append(&log)?).spawn();
-        let child = child.with_context(|| self.explain_start(program))?;
+        let child = child.with_context(|| explain_start(program))?;
         Ok(Process { name: name.into(), child, out, log, clock: self.clock.clone() })
     }
 
@@ -98,13 +103,14 @@ impl Launcher {
 
     /// Runs a program to its end, whatever that is.
     pub fn outcome<A: AsRef<OsStr>>(&self, program: Program, args: &[A]) -> anyhow::Result<Output> {
-        self.command(program, args).output().with_context(|| self.explain_start(program))
+        let program = self.path(program);
+        self.command(&program, args).output().with_context(|| explain_start(&program))
     }
+}
 
-    fn explain_start(&self, program: Program) -> String {
-        let (name, folder) = (program.file_name(), self.programs.display());
-        format!("{name} cannot be started in {folder}; if that is mounted noexec, set TMPDIR to a folder that is not")
-    }
+fn explain_start(program: &Path) -> String {
+    let program = program.display();
+    format!("{program} cannot be started; if its folder is mounted noexec, set TMPDIR to a folder that is not")
 }
 
 fn append(path: &Path) -> anyhow::Result<File> {
