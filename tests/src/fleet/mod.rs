@@ -1,12 +1,14 @@
 //! A throw-away fleet of real programs: folders, ports, identities, a centre, agents, a simulator.
 //!
-//! The demo runs one, tests break them. Reading order: [`Fleet`] (folders and programs), `process`, `centre`, `host`, `relay`.
+//! The demo runs one, tests break them. Reading order: [`Fleet`] (folders and programs), `process`, `centre`, `host`, `relay`,
+//! `usage`.
 
 mod centre;
 pub mod guard;
 mod host;
 mod process;
 mod relay;
+pub mod usage;
 mod user;
 
 pub use centre::{Centre, Delay, HostEntry, Ledger, Pipeline, Ports, Token};
