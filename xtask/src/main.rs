@@ -8,10 +8,13 @@ mod demo;
 mod dist;
 mod docs;
 mod elf;
+mod house;
+mod source;
 mod step;
 mod test;
 mod tidy;
 mod tools;
+mod tree;
 mod workspace;
 
 use std::process::ExitCode;
@@ -36,6 +39,8 @@ enum Verb {
     Bench(bench::Args),
     /// Check the laws of the architecture that a tool can check.
     Tidy,
+    /// Print how long files and functions are, here and in other checkouts, beside each other.
+    House(house::Args),
     /// Write docs/generated from the code.
     Docs(docs::Args),
     /// Build the static release binaries into target/dist.
@@ -49,6 +54,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Tidy => tidy::run(),
+        Verb::House(args) => house::run(&args),
         Verb::Docs(args) => docs::run(&args),
         Verb::Dist => dist::run(),
     };

@@ -8,8 +8,8 @@ use clap::Args as ClapArgs;
 
 use crate::cargo::cargo;
 use crate::step::Steps;
-use crate::tidy::{self, tree};
-use crate::{docs, tools, workspace};
+use crate::tidy;
+use crate::{docs, tools, tree, workspace};
 
 #[derive(ClapArgs)]
 pub(crate) struct Args {

@@ -9,16 +9,14 @@ mod pages;
 mod places;
 mod rust;
 mod shape;
-mod source;
-pub(crate) mod tree;
 
 use std::fmt;
 use std::fs;
 
 use anyhow::{Context, bail};
 
-use crate::workspace;
-use source::Source;
+use crate::source::Source;
+use crate::{tree, workspace};
 
 /// A law broken somewhere.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,7 +70,7 @@ pub(crate) fn violations() -> anyhow::Result<Vec<Violation>> {
 fn file(path: &str, text: &str) -> Vec<Violation> {
     let mut found = places::check(path, text);
     if path.ends_with(".rs") {
-        let source = Source::new(path, text);
+        let source = source(path, text);
         found.extend(rust::check(path, &source));
         found.extend(shape::check(path, &source));
     }
@@ -80,6 +78,14 @@ fn file(path: &str, text: &str) -> Vec<Violation> {
         found.extend(shape::manifest(path, text));
     }
     found
+}
+
+/// A Rust file taken apart, with whole files of tests marked as such: the crate `e2e`, a crate's `tests` or `benches` folder,
+/// a module called `tests`.
+fn source(path: &str, text: &str) -> Source {
+    let source = Source::new(text);
+    let whole = path.split('/').any(|part| matches!(part, "tests" | "benches" | "tests.rs"));
+    if whole { source.all_test() } else { source }
 }
 
 /// Takes out what is excepted, and complains of exceptions that nothing needs.
@@ -102,6 +108,13 @@ fn excuse(mut found: Vec<Violation>, exceptions: &[(&str, &str, &str)]) -> Vec<V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole_files_of_tests_are_known_by_their_place() {
+        for (path, test) in [("tests/src/sim.rs", true), ("a/src/spool/tests.rs", true), ("a/src/testing.rs", false)] {
+            assert_eq!(source(path, "fn a() {}").test, [test], "{path}");
+        }
+    }
 
     #[test]
     fn an_exception_excuses_one_law_in_one_file_and_must_be_needed() {

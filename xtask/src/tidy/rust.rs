@@ -1,7 +1,7 @@
 //! Laws about what Rust code says: names, attributes, paths.
 
 use super::Violation;
-use super::source::Source;
+use crate::source::Source;
 
 /// All laws of this module, on one file.
 pub(super) fn check(path: &str, source: &Source) -> Vec<Violation> {
@@ -102,10 +102,11 @@ fn is_kernel_path(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::source;
     use super::*;
 
     fn laws(path: &str, text: &str) -> Vec<(usize, &'static str)> {
-        check(path, &Source::new(path, text)).into_iter().map(|v| (v.line, v.law)).collect()
+        check(path, &source(path, text)).into_iter().map(|v| (v.line, v.law)).collect()
     }
 
     #[test]

@@ -1,20 +1,23 @@
-//! A Rust file seen as the checks need it: code without comments and text, the text of its literals, and which lines are tests.
+//! A Rust file seen as the verbs that read code need it: code without comments and text, the text of its literals, which
+//! lines are tests, and how long its functions are.
 //!
 //! No parser: a scanner that knows where comments and literals begin and end is enough for laws about names and shapes,
 //! and keeps this program quick to compile.
 
+mod functions;
+
 /// A Rust file, taken apart.
-pub(super) struct Source {
+pub(crate) struct Source {
     /// Every line as written.
-    pub(super) lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
     /// Every line with comments and the insides of literals blanked out.
-    pub(super) code: Vec<String>,
+    pub(crate) code: Vec<String>,
     /// Every line's comments alone, the rest blanked out.
-    pub(super) comments: Vec<String>,
+    pub(crate) comments: Vec<String>,
     /// The text of each literal and the line (from 0) on which it begins.
-    pub(super) literals: Vec<(usize, String)>,
+    pub(crate) literals: Vec<(usize, String)>,
     /// For every line: whether it is part of a test.
-    pub(super) test: Vec<bool>,
+    pub(crate) test: Vec<bool>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,7 +29,8 @@ enum Kind {
 }
 
 impl Source {
-    pub(super) fn new(path: &str, text: &str) -> Self {
+    /// Takes a file apart. Lines under `#[cfg(test)]` are tests.
+    pub(crate) fn new(text: &str) -> Self {
         let chars: Vec<char> = text.chars().collect();
         let kinds = scan(&chars);
         let only = |wanted: Kind| {
@@ -34,22 +38,31 @@ impl Source {
             kept.collect::<String>().lines().map(str::to_owned).collect::<Vec<_>>()
         };
         let code = only(Kind::Code);
-        let whole = is_test_file(path);
-        let test = if whole { vec![true; code.len()] } else { test_lines(&code) };
         Self {
             lines: text.lines().map(str::to_owned).collect(),
             comments: only(Kind::Comment),
             literals: literals(&chars, &kinds),
+            test: test_lines(&code),
             code,
-            test,
         }
     }
-}
 
-/// Files that are tests from end to end: the crate `e2e`, a crate's `tests` or `benches` folder, a module called `tests`.
-fn is_test_file(path: &str) -> bool {
-    let mut parts = path.split('/');
-    parts.any(|part| matches!(part, "tests" | "benches" | "tests.rs"))
+    /// The same file, test from end to end.
+    pub(crate) fn all_test(mut self) -> Self {
+        self.test.fill(true);
+        self
+    }
+
+    /// The modules that live in files of their own: their names, and whether they are tests.
+    pub(crate) fn modules(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.code.iter().zip(&self.test).filter_map(|(code, test)| {
+            let declared = code.trim().strip_suffix(';')?;
+            // What stands before is the visibility, or nothing; an attribute on the same line goes with it.
+            let (before, name) = declared.rsplit_once(' ')?;
+            let plain = name.chars().all(|c| c.is_alphanumeric() || c == '_');
+            (plain && before.split(' ').next_back() == Some("mod")).then_some((name, *test))
+        })
+    }
 }
 
 /// What each character belongs to.
@@ -146,12 +159,15 @@ fn literals(chars: &[char], kinds: &[Kind]) -> Vec<(usize, String)> {
     found
 }
 
-/// Marks the items under `#[cfg(test)]`, from the attribute to the end of the braces, or to the semicolon, that follow.
+/// What puts an item under test: the attribute alone, or with further conditions.
+const TEST: [&str; 2] = ["#[cfg(test)]", "#[cfg(all(test,"];
+
+/// Marks the items under [`TEST`], from the attribute to the end of the braces, or to the semicolon, that follow.
 fn test_lines(code: &[String]) -> Vec<bool> {
     let mut test = vec![false; code.len()];
     let mut line = 0;
     while line < code.len() {
-        if !code[line].contains("#[cfg(test)]") {
+        if !TEST.iter().any(|attribute| code[line].contains(attribute)) {
             line += 1;
             continue;
         }
@@ -186,7 +202,7 @@ mod tests {
     use super::*;
 
     fn code(text: &str) -> String {
-        Source::new("a/src/lib.rs", text).code.join("\n")
+        Source::new(text).code.join("\n")
     }
 
     #[test]
@@ -200,23 +216,30 @@ mod tests {
 
     #[test]
     fn literals_come_with_their_lines() {
-        let source = Source::new("a/src/lib.rs", "let a = \"one\ntwo\";\nlet b = r#\"three\"#;\nlet c = 'x';");
+        let source = Source::new("let a = \"one\ntwo\";\nlet b = r#\"three\"#;\nlet c = 'x';");
         assert_eq!(source.literals, [(0, "one\ntwo".into()), (2, "three".into()), (3, "x".into())]);
     }
 
     #[test]
     fn test_items_are_marked_and_nothing_after_them() {
         let text = "fn a() {}\n#[cfg(test)]\nmod tests {\n    fn b() { if x { y } }\n}\nfn c() {}\n#[cfg(test)]\nmod more;\nfn d() {}";
-        let source = Source::new("a/src/lib.rs", text);
+        let source = Source::new(text);
         assert_eq!(source.test, [false, true, true, true, true, false, true, true, false]);
-        assert!(Source::new("tests/src/sim.rs", "fn a() {}").test[0]);
-        assert!(Source::new("a/src/spool/tests.rs", "fn a() {}").test[0]);
+        assert_eq!(Source::new("#[cfg(all(test, unix))]\nmod a;\nmod b;").test, [true, true, false]);
+        assert!(Source::new("fn a() {}").all_test().test[0]);
+    }
+
+    #[test]
+    fn modules_in_files_of_their_own_are_told_with_whether_they_are_tests() {
+        let text = "mod a;\npub(crate) mod b;\n#[cfg(test)]\nmod c;\nmod d {}\n// mod e;\nuse x::f;\npub mod g;";
+        let source = Source::new(text);
+        assert_eq!(source.modules().collect::<Vec<_>>(), [("a", false), ("b", false), ("c", true), ("g", false)]);
     }
 
     #[test]
     fn what_never_ends_does_not_break_the_scanner() {
         for text in ["\"", "'", "/*", "r#\"", "'\\", "r", "#[cfg(test)]", "b'", "\"\\"] {
-            Source::new("a/src/lib.rs", text);
+            Source::new(text);
         }
     }
 }

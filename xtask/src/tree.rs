@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn this_file_is_found_with_git_and_without() {
-        let this = "xtask/src/tidy/tree.rs".to_owned();
+        let this = "xtask/src/tree.rs".to_owned();
         assert!(files(workspace::root()).unwrap().contains(&this));
         let walked = walk(workspace::root()).unwrap();
         assert!(walked.contains(&this) && !walked.iter().any(|path| path.starts_with("target/")));
