@@ -5,6 +5,7 @@
 //! [`EXCEPTIONS`] with its reason, and an exception that excuses nothing is a violation itself.
 
 mod crates;
+mod map;
 mod pages;
 mod places;
 mod rust;
@@ -52,7 +53,9 @@ pub(crate) fn violations() -> anyhow::Result<Vec<Violation>> {
     let root = workspace::root();
     let paths = tree::files(root)?;
     let mut found = crates::check(&crates::graph()?);
-    found.extend(pages::unlisted_decisions(&paths, |path| fs::read_to_string(root.join(path)).unwrap_or_default()));
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
+    found.extend(pages::unlisted_decisions(&paths, read));
+    found.extend(map::check(&map::Tree { paths: &paths, read: &read }));
     for path in &paths {
         let bytes = fs::read(root.join(path)).with_context(|| format!("cannot read {path}"))?;
         let Ok(text) = String::from_utf8(bytes) else { continue };
