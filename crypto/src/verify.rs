@@ -25,6 +25,34 @@ use crate::spiffe::{Role, SpiffeId, TrustDomain};
 use crate::trust::{IssuerStanding, JoinTrust, Trust};
 use crate::x509;
 
+/// The half that rustls' two verifier traits have in common, word for word but not as a trait: signatures of TLS 1.3, by the
+/// algorithms that the type's own `signatures` names, and none of TLS 1.2.
+macro_rules! signatures_of_tls_13 {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Err(PeerIncompatible::Tls13RequiredForQuic.into())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            leaf: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            verify_tls13_signature(message, leaf, signed, self.signatures())
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.signatures().supported_schemes()
+        }
+    };
+}
+
 /// Used by aggregators on the leaves of agents.
 #[derive(Debug)]
 pub(crate) struct AgentVerifier {
@@ -39,6 +67,10 @@ impl AgentVerifier {
         let anchors = roots(trust.anchors())?;
         let chains = WebPkiClientVerifier::builder_with_provider(anchors, provider).build()?;
         Ok(Self { chains, trust: trust.clone(), signatures })
+    }
+
+    fn signatures(&self) -> &WebPkiSupportedAlgorithms {
+        &self.signatures
     }
 }
 
@@ -59,27 +91,7 @@ impl ClientCertVerifier for AgentVerifier {
         Ok(verified)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(PeerIncompatible::Tls13RequiredForQuic.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, leaf, signed, &self.signatures)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.signatures.supported_schemes()
-    }
+    signatures_of_tls_13!();
 }
 
 /// Used by agents on the leaves of aggregators, on the fleet link and on the join port.
@@ -108,6 +120,10 @@ impl AggregatorVerifier {
         Self { trust: ServerTrust::Join(trust), provider }
     }
 
+    fn signatures(&self) -> &WebPkiSupportedAlgorithms {
+        &self.provider.signature_verification_algorithms
+    }
+
     /// A leaf that leads to a root: that of the token, or one of those that we know already.
     fn verify_join(
         &self,
@@ -125,10 +141,9 @@ impl AggregatorVerifier {
         if anchors.is_empty() {
             return Err(refuse(Refusal::Expired, "the time of the root is over".into()));
         }
-        let unusable = |_| rustls::Error::from(CertificateError::BadEncoding);
-        let anchors = roots(&anchors).map_err(unusable)?;
+        let anchors = roots(&anchors).map_err(|_| CertificateError::BadEncoding)?;
         let chains = WebPkiServerVerifier::builder_with_provider(anchors, self.provider.clone()).build();
-        let chains = chains.map_err(|_| rustls::Error::from(CertificateError::BadEncoding))?;
+        let chains = chains.map_err(|_| CertificateError::BadEncoding)?;
         let JoinTrust::Held(held) = trust else { return chains.verify_server_cert(leaf, shown, name, &[], now) };
         // The certificate of an issuer outlives its place in the bundle: a root's signature under it is not enough here.
         check_revoked(leaf, held)?;
@@ -171,27 +186,7 @@ impl ServerCertVerifier for AggregatorVerifier {
         Ok(verified)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(PeerIncompatible::Tls13RequiredForQuic.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, leaf, signed, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    signatures_of_tls_13!();
 }
 
 /// On the fleet link an issuer signs leaves and nothing else: what a peer shows beside its leaf is not looked at, so nobody
@@ -264,7 +259,7 @@ fn seconds(now: UnixTime) -> i64 {
 }
 
 fn check_revoked(leaf: &CertificateDer<'_>, trust: &Trust) -> Result<(), rustls::Error> {
-    let key = x509::public_key(leaf).map_err(|_| rustls::Error::from(CertificateError::BadEncoding))?;
+    let key = x509::public_key(leaf).map_err(|_| CertificateError::BadEncoding)?;
     if trust.is_revoked(&key_fingerprint(&key)) {
         return Err(refuse(Refusal::Revoked, "the trust bundle shuts this key out".into()));
     }
