@@ -282,7 +282,7 @@ impl Drive {
         self.live = sealed;
         let Some(key) = sealed else { return };
         match self.spool.lock().batch(&key) {
-            Ok(Some(batch)) if !self.session.is_in_flight(key.boot, key.first) => {
+            Ok(Some(batch)) if !self.session.is_number_in_flight(key.first) => {
                 self.session.send_batch(Lane::Live, batch, now);
             }
             Ok(_) => {}
@@ -297,7 +297,7 @@ impl Drive {
                 return;
             }
             let session = &self.session;
-            let batches = self.spool.lock().backlog(&|boot, first| session.is_in_flight(boot, first), room);
+            let batches = self.spool.lock().backlog(&|_, first| session.is_number_in_flight(first), room);
             match batches {
                 Ok(batches) if batches.is_empty() => return,
                 Ok(batches) => {

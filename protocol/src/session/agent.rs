@@ -91,6 +91,7 @@ enum State {
 
 #[derive(Debug)]
 struct InFlight {
+    boot: BootId,
     ticks: TickRange,
     set: SetId,
     since: Duration,
@@ -103,7 +104,8 @@ pub struct AgentSession {
     writer: Writer,
     output: VecDeque<Outgoing>,
     events: VecDeque<Event>,
-    in_flight: BTreeMap<(BootId, Tick), InFlight>,
+    /// By their numbers: no two with the same one at once.
+    in_flight: BTreeMap<Tick, InFlight>,
     heard_at: Duration,
     exchange: Option<Exchange>,
     epoch: EpochEstimator,
@@ -198,13 +200,15 @@ impl AgentSession {
 
     fn acked(&mut self, ack: Ack, now: Now) -> Result<(), ErrorCode> {
         for accounted in ack.accounted {
-            self.in_flight.retain(|(boot, _), sent| {
-                *boot != accounted.boot || !accounted.ranges.iter().any(|r| r.covers(sent.ticks))
+            self.in_flight.retain(|_, sent| {
+                sent.boot != accounted.boot || !accounted.ranges.iter().any(|r| r.covers(sent.ticks))
             });
             self.events.push_back(Event::Accounted(accounted));
         }
-        for (boot, rejected) in ack.rejected {
-            self.in_flight.remove(&(boot, rejected.first));
+        for (told, rejected) in ack.rejected {
+            // Of a batch that it could not read the aggregator does not know the boot, and names the running one.
+            let sent = self.in_flight.remove(&rejected.first);
+            let boot = sent.map_or(told, |sent| sent.boot);
             self.events.push_back(Event::Rejected(boot, rejected));
         }
         if let Some(Echo { heartbeat_boot_ns, received_wall_ns, answered_wall_ns }) = ack.echo {
@@ -293,7 +297,13 @@ impl AgentSession {
 
     /// Whether a batch is on its way and need not be sent.
     pub fn is_in_flight(&self, boot: BootId, first: Tick) -> bool {
-        self.in_flight.contains_key(&(boot, first))
+        self.in_flight.get(&first).is_some_and(|sent| sent.boot == boot)
+    }
+
+    /// Whether a batch with this number, of whatever boot, is on its way. Another one has to wait: an aggregator that
+    /// cannot read a batch rejects it by its number alone, and that has to name one batch.
+    pub fn is_number_in_flight(&self, first: Tick) -> bool {
+        self.in_flight.contains_key(&first)
     }
 
     /// How many batches of the backlog may be sent now.
@@ -311,11 +321,15 @@ impl AgentSession {
         self.backlog_free_at.saturating_sub(BACKLOG_BURST)
     }
 
-    /// Sends a batch. The live lane always takes one (they come one in ten seconds), the backlog when there is room.
+    /// Sends a batch, unless one of its number is in flight. The live lane always takes one (they come one in ten seconds),
+    /// the backlog when there is room.
     pub fn send_batch(&mut self, lane: Lane, batch: SpooledBatch, now: Now) {
         let State::Open { settings, .. } = self.state else { return };
-        let sent = InFlight { ticks: batch.ticks, set: batch.set, since: now.mono };
-        self.in_flight.insert((batch.boot, batch.ticks.first), sent);
+        if self.is_number_in_flight(batch.ticks.first) {
+            return;
+        }
+        let sent = InFlight { boot: batch.boot, ticks: batch.ticks, set: batch.set, since: now.mono };
+        self.in_flight.insert(batch.ticks.first, sent);
         let bytes =
             self.writer.frame(MessageType::Telemetry, Flags::REQUIRE_ACK, batch.ticks.first.0, batch.bytes, now);
         if lane == Lane::Backlog {

@@ -251,12 +251,14 @@ impl AggregatorSession {
 
     fn telemetry(&mut self, frame: Frame, now: Now) -> Incoming {
         match decode_header(&frame.payload) {
-            Ok(header) => {
+            // Acknowledged by its ticks and rejected by its frame's number: if these were two things, it would come again
+            // for ever.
+            Ok(header) if header.range().first.0 == frame.correlation => {
                 let framing = frame.head_len();
                 Incoming::Telemetry(Telemetry { header, bytes: frame.payload, framing })
             }
             // The stream is sound, only this batch is not: it is set aside by name and what is behind it flows.
-            Err(_) => self.poison(frame.correlation, ErrorCode::BatchMalformed, now),
+            Ok(_) | Err(_) => self.poison(frame.correlation, ErrorCode::BatchMalformed, now),
         }
     }
 

@@ -5,7 +5,7 @@ use super::aggregator::{AggregatorSession, Fault, Grant, Incoming};
 use super::{Lane, Limits, Now, Outgoing, Speaker};
 use crate::batch::{Batch, BatchHeader, Matrix, Stamp, encode};
 use crate::error::ErrorCode;
-use crate::frame::Frame;
+use crate::frame::{Flags, Frame};
 use crate::ids::{BootId, DeviceId, HostName, TenantId, Tick, TickRange};
 use crate::join::MAX_BUNDLE_LEN;
 use crate::message::{
@@ -380,6 +380,20 @@ fn open() -> (AggregatorSession, super::Writer) {
     (session, writer)
 }
 
+/// Two sessions that have greeted each other; nothing is on the way.
+fn joined() -> (AggregatorSession, AgentSession) {
+    let mut aggregator = AggregatorSession::accept(speaker(), grant());
+    let mut agent = AgentSession::start(speaker(), &hello(vec![], now_at(1)), now_at(1));
+    let greeting = agent.poll_output().expect("HELLO");
+    assert!(aggregator.receive(Frame::from_bytes(&greeting.bytes).expect("a frame"), now_at(1)).is_ok());
+    aggregator.welcome(SETTINGS, vec![], now_at(1));
+    let answer = aggregator.poll_output().expect("WELCOME");
+    agent.receive(&Frame::from_bytes(&answer.bytes).expect("a frame"), now_at(1));
+    assert!(agent.is_open());
+    while agent.poll_event().is_some() {}
+    (aggregator, agent)
+}
+
 fn goodbye_frame(writer: &mut super::Writer) -> Frame {
     let bytes = writer.message(&crate::message::Gap { gaps: vec![] }, now_at(2));
     Frame::from_bytes(&bytes).expect("a frame")
@@ -547,6 +561,46 @@ fn a_batch_that_does_not_decode_is_rejected_and_the_next_one_flows() {
     let incoming = session.receive(Frame::from_bytes(&bytes).expect("a frame"), now_at(2));
     assert!(matches!(incoming, Ok(Incoming::Poison(r)) if r.first == Tick(77)));
     assert!(session.receive(goodbye_frame(&mut writer), now_at(2)).is_ok());
+}
+
+/// A batch of one tick.
+fn batch_of(boot: BootId, tick: u64) -> SpooledBatch {
+    let stamps = vec![Stamp { tick: Tick(tick), wall_ms: 0 }];
+    let header = BatchHeader { boot, set: metric_set(0).id(), metrics: 1, stamps };
+    let (ticks, set, matrix) = (header.range(), header.set, Matrix::new(1, 1));
+    SpooledBatch { boot, ticks, set, bytes: encode(&Batch { header, matrix }).expect("a batch") }
+}
+
+#[test]
+fn a_batch_under_another_number_than_its_own_is_rejected_by_that_number() {
+    let (mut session, mut writer) = open();
+    let bytes =
+        writer.frame(crate::frame::MessageType::Telemetry, Flags::REQUIRE_ACK, 8, batch_of(BOOT, 7).bytes, now_at(2));
+    let incoming = session.receive(Frame::from_bytes(&bytes).expect("a frame"), now_at(2));
+    assert!(matches!(incoming, Ok(Incoming::Poison(r)) if r.first == Tick(8)), "{incoming:?}");
+}
+
+#[test]
+fn a_batch_of_an_earlier_boot_that_cannot_be_read_is_rejected_as_that_and_as_no_other() {
+    let (mut aggregator, mut agent) = joined();
+    let earlier = SpooledBatch { bytes: vec![0xFF; 50], ..batch_of(BootId([9; 16]), 7) };
+    agent.send_batch(Lane::Backlog, earlier, now_at(2));
+    agent.send_batch(Lane::Live, batch_of(BOOT, 7), now_at(2));
+    let sent: Vec<Outgoing> = std::iter::from_fn(|| agent.poll_output()).collect();
+    assert_eq!(sent.len(), 1, "a number is in flight once");
+    assert!(!agent.is_in_flight(BOOT, Tick(7)) && agent.is_number_in_flight(Tick(7)));
+    let incoming = aggregator.receive(Frame::from_bytes(&sent[0].bytes).expect("a frame"), now_at(2));
+    assert!(matches!(incoming, Ok(Incoming::Poison(_))));
+    aggregator.flush(None, now_at(2));
+    let told = aggregator.poll_output().expect("an ACK");
+    agent.receive(&Frame::from_bytes(&told.bytes).expect("a frame"), now_at(2));
+    let rejected = std::iter::from_fn(|| agent.poll_event()).find_map(|event| match event {
+        Event::Rejected(boot, rejected) => Some((boot, rejected.first)),
+        _ => None,
+    });
+    assert_eq!(rejected, Some((BootId([9; 16]), Tick(7))));
+    agent.send_batch(Lane::Live, batch_of(BOOT, 7), now_at(2));
+    assert!(agent.is_in_flight(BOOT, Tick(7)), "now it is the other's turn");
 }
 
 #[test]
