@@ -7,7 +7,7 @@ use crate::credentials::Credentials;
 use crate::fleet::{Fleet, FleetHandle};
 use crate::ingest::{Ingest, Parts};
 use crate::join::{JoinPort, Told};
-use crate::live::Live;
+use crate::live::{Live, Patience};
 use crate::registry::Registry;
 use crate::security_log;
 use crate::telemetry::Telemetry;
@@ -70,9 +70,9 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
     let (admission, join_admission) = admissions(config, registry.state(), clock).await?;
 
     let store = open_store(config, clock, supervisor)?;
-    let (live, telemetry) = (Live::default(), Telemetry::default());
+    let (settings, telemetry) = (config.agents.settings(), Telemetry::default());
+    let live = live(&fleet.get(), Patience::with(&settings), clock, supervisor);
     log_refusals(config, &telemetry, clock, supervisor)?;
-    fleet.get().hosts().for_each(|(name, _)| live.update(name, |_| {}));
 
     let keys = Arc::new(EndpointKeys::load_or_create(&config.identity.endpoint_keys)?);
     let ingest = Ingest::new(Parts {
@@ -81,7 +81,7 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
         registry: registry.clone(),
         admission: admission.clone(),
         keys: Arc::clone(&keys),
-        settings: config.agents.settings(),
+        settings,
         fleet: fleet.clone(),
         store: store.clone(),
         live: live.clone(),
@@ -131,6 +131,13 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
     prune(config, &store, clock, supervisor);
     reload(config, &fleet, &live, supervisor)?;
     Ok(Running { quic, join, https, store, live, telemetry, registry, credentials })
+}
+
+/// What is known of hosts: nothing yet, so those of the fleet file are awaited.
+fn live(fleet: &Fleet, patience: Patience, clock: &Clock, supervisor: &Supervisor) -> Live {
+    let live = Live::new(fleet.hosts().map(|(name, _)| name.clone()), patience, clock.clone());
+    live.keep_looking(supervisor);
+    live
 }
 
 /// The durable state of a configuration: registry, tokens, bundles, security log.

@@ -84,7 +84,7 @@ async fn answers(folder: &Path, clock: &Clock, supervisor: &Supervisor) -> anyho
     let running = run::start(&Config::load(&made.config)?, clock, supervisor).await?;
     let token = made.api_token.context("a new aggregator has a token")?;
     let client = ApiClient::new(running.https, &std::fs::read(&made.https_root)?, &token, clock.clone())?;
-    running.live.update(&HostName::new("h1")?, seen);
+    running.live.welcomed(&HostName::new("h1")?, seen);
     // A commit, so that there is something to say about commits.
     running.store.warm().put_metric_set(&tenant, Arc::new(MetricSet::new(Vec::new())?)).await?;
     let give_up = clock.mono() + PATIENCE;
@@ -101,7 +101,6 @@ async fn answers(folder: &Path, clock: &Clock, supervisor: &Supervisor) -> anyho
 
 /// A host that was there, so that every series of hosts is.
 fn seen(host: &mut HostNow) {
-    host.heard_ms = Some(0);
     host.epoch = Some(BootEpoch { wall_ns: 0, uncertainty_ns: 0 });
     host.wall_ahead_ns = Some(0);
     host.heartbeat = Some(Heartbeat {

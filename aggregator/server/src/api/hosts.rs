@@ -5,7 +5,7 @@ use super::ledgers::Boot;
 use super::openapi::Refusals;
 use super::problem::Problem;
 use super::security::enrolment::HostIdentity;
-use crate::live::{HostNow, Link};
+use crate::live::{HostNow, LOST, Link, Standing};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -28,6 +28,8 @@ pub(super) enum LinkState {
     Up,
     /// It has a session and is silent.
     Silent,
+    /// The aggregator itself was away, or has just started, and the host has not had the time to come back.
+    Awaited,
     /// Its session ended.
     Closed,
     /// It was turned away.
@@ -189,24 +191,26 @@ pub(super) struct HostDetail {
     boots_total: usize,
 }
 
-fn link_state(now: &HostNow, now_ms: i64) -> LinkState {
-    match now.link {
-        Link::Never => LinkState::Never,
-        Link::Up if now.is_up(now_ms) => LinkState::Up,
-        Link::Up => LinkState::Silent,
-        Link::Closed { .. } => LinkState::Closed,
-        Link::Refused { .. } => LinkState::Refused,
+fn link_state(now: &HostNow) -> LinkState {
+    match (now.standing, &now.link) {
+        (Standing::Awaited, _) => LinkState::Awaited,
+        (Standing::Up, _) => LinkState::Up,
+        (Standing::Down, Link::Never) => LinkState::Never,
+        (Standing::Down, Link::Up) => LinkState::Silent,
+        (Standing::Down, Link::Lost | Link::Closed { .. }) => LinkState::Closed,
+        (Standing::Down, Link::Refused { .. }) => LinkState::Refused,
     }
 }
 
-fn link(now: &HostNow, now_ms: i64) -> LinkDetail {
+fn link(now: &HostNow) -> LinkDetail {
     let (why, remedy) = match &now.link {
+        Link::Lost => (Some(LOST.to_owned()), None),
         Link::Closed { why } => (Some(why.clone()), None),
         Link::Refused { code } => (Some(code.name().to_owned()), Some(code.remedy())),
         Link::Never | Link::Up => (None, None),
     };
     LinkDetail {
-        state: link_state(now, now_ms),
+        state: link_state(now),
         since_ms: Some(now.since_ms).filter(|_| now.link != Link::Never),
         heard_ms: now.heard_ms,
         why,
@@ -223,7 +227,7 @@ fn link(now: &HostNow, now_ms: i64) -> LinkDetail {
 )]
 pub(super) async fn list(State(app): State<Arc<App>>) -> Json<HostList> {
     let context = &app.context;
-    let (fleet, now_ms) = (context.fleet.get(), context.clock.wall_ms());
+    let fleet = context.fleet.get();
     let live: BTreeMap<HostName, HostNow> = context.live.all().into_iter().collect();
     let absent = HostNow::default();
     let summary = |host: HostName| {
@@ -232,7 +236,7 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Json<HostList> {
         HostSummary {
             group: enrolled.and_then(|enrolled| enrolled.group.clone()),
             enrolled: enrolled.is_some(),
-            link: link_state(now, now_ms),
+            link: link_state(now),
             heard_ms: now.heard_ms,
             latest_ms: latest.map(|latest| latest.time_ms),
             waiting_ticks: now.heartbeat.as_ref().map(|beat| beat.waiting_ticks),
@@ -284,7 +288,7 @@ fn detail(app: &App, host: HostName) -> HostDetail {
         devices: enrolled.map(|enrolled| enrolled.grant.devices.iter().map(|device| device.0).collect()),
         clearance: enrolled.map(|enrolled| enrolled.grant.clearance.name()),
         identity: HostIdentity::of(context.registry.host(&host), &now),
-        link: link(&now, context.clock.wall_ms()),
+        link: link(&now),
         boot: now.boot.map(|boot| boot.to_string()),
         agent_version: now.agent_version.clone(),
         clock: (now.epoch.is_some() || now.wall_ahead_ns.is_some()).then(|| HostClock {

@@ -8,7 +8,7 @@ use super::App;
 use super::ledgers::LedgerTotals;
 use super::openapi::Refusals;
 use super::stats::Dropped;
-use crate::live::HostNow;
+use crate::live::{HostNow, Standing};
 use crate::prometheus::text::{CONTENT_TYPE as TEXT, Exposition, Type};
 use crate::telemetry::{DELAY_BOUNDS_MS, Delays};
 use axum::extract::State;
@@ -174,10 +174,12 @@ fn ledger(app: &App, page: &mut Page) {
 }
 
 fn hosts(app: &App, page: &mut Page) {
-    let (all, live, now_ms) = (app.context.hosts(), app.context.live.all(), app.context.clock.wall_ms());
-    let up = live.iter().filter(|(_, host)| host.is_up(now_ms)).count();
-    let states = [("up", up), ("down", all.len().saturating_sub(up))].map(|(state, n)| (state, float(n as u64)));
-    page.labelled(("dsmil_hosts", Type::Gauge, "Hosts, by whether they are heard of."), "state", states);
+    let (all, live) = (app.context.hosts(), app.context.live.all());
+    let [up, awaited] = [Standing::Up, Standing::Awaited].map(|of| count(&live, of));
+    let down = all.len().saturating_sub(up + awaited);
+    let states = [("up", up), ("down", down), ("awaited", awaited)].map(|(state, n)| (state, float(n as u64)));
+    let help = "Hosts, by whether they are heard of; awaited while nobody can know, after this program was away.";
+    page.labelled(("dsmil_hosts", Type::Gauge, help), "state", states);
     let hidden = live.len().saturating_sub(MAX_HOSTS);
     page.gauge("dsmil_hosts_without_series", "Hosts for which there is no room below.", float(hidden as u64));
     let shown = &live[..live.len().min(MAX_HOSTS)];
@@ -187,9 +189,11 @@ fn hosts(app: &App, page: &mut Page) {
         let values = values.iter().map(|(host, value)| (host.as_str(), *value));
         page.labelled((name, Type::Gauge, help), "host", values);
     };
-    each("dsmil_host_up", "Whether the host has a session and was heard of in the last seconds.", &|now| {
-        Some(f64::from(u8::from(now.is_up(now_ms))))
-    });
+    each(
+        "dsmil_host_up",
+        "Whether the host has a session and was heard of in the last seconds; absent while nobody knows.",
+        &|now| is_up(now.standing),
+    );
     each("dsmil_host_heard_timestamp_seconds", "When anything came from the host last.", &|now| {
         now.heard_ms.map(seconds)
     });
@@ -208,6 +212,19 @@ fn hosts(app: &App, page: &mut Page) {
     each("dsmil_host_wall_ahead_seconds", "How far the host's wall clock is ahead of ours.", &|now| {
         Some(seconds(now.wall_ahead_ns? / 1000) / 1000.0)
     });
+}
+
+fn count(live: &[(HostName, HostNow)], standing: Standing) -> usize {
+    live.iter().filter(|(_, host)| host.standing == standing).count()
+}
+
+/// As a sample: none where nobody knows.
+pub(super) fn is_up(standing: Standing) -> Option<f64> {
+    match standing {
+        Standing::Up => Some(1.0),
+        Standing::Down => Some(0.0),
+        Standing::Awaited => None,
+    }
 }
 
 fn https(app: &App, page: &mut Page) {

@@ -6,6 +6,7 @@ use super::ledgers::LedgerTotals;
 use super::openapi::Refusals;
 use super::security::enrolment::HostCounts;
 use super::security::trust::TimeLeft;
+use crate::live::Standing;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -58,6 +59,8 @@ pub(super) struct IdentityStage {
 pub(super) struct IngestStage {
     hosts: usize,
     hosts_up: usize,
+    /// Neither up nor known to be down: the aggregator itself was away, or has just started.
+    hosts_awaited: usize,
     sessions: u64,
     frames: u64,
     telemetry_bytes: u64,
@@ -163,10 +166,12 @@ fn identity(app: &App) -> IdentityStage {
 
 fn ingest(app: &App) -> IngestStage {
     let (context, telemetry) = (&app.context, &app.context.telemetry);
-    let now_ms = context.clock.wall_ms();
+    let live = context.live.all();
+    let count = |of| live.iter().filter(|(_, host)| host.standing == of).count();
     IngestStage {
         hosts: context.hosts().len(),
-        hosts_up: context.live.all().iter().filter(|(_, host)| host.is_up(now_ms)).count(),
+        hosts_up: count(Standing::Up),
+        hosts_awaited: count(Standing::Awaited),
         sessions: telemetry.sessions.get(),
         frames: telemetry.frames.get(),
         telemetry_bytes: telemetry.telemetry_bytes.get(),

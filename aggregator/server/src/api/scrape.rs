@@ -2,9 +2,10 @@
 
 use super::App;
 use super::hosts::known_host;
+use super::metrics::is_up;
 use super::openapi::Refusals;
 use super::problem::Problem;
-use crate::live::Latest;
+use crate::live::{Latest, Standing};
 use crate::prometheus::text::{CONTENT_TYPE as TEXT, Exposition, Type};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -51,11 +52,11 @@ pub(super) async fn host_metrics(
         let remedy = format!("GET /api/v1/hosts/{host} says why; on the host: `dsmilctl host status`");
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).remedy(remedy));
     };
-    let is_up = app.context.live.get(&host).is_some_and(|now| now.is_up(app.context.clock.wall_ms()));
-    Ok(([(CONTENT_TYPE, TEXT)], exposition(&latest, is_up)))
+    let standing = app.context.live.get(&host).map(|now| now.standing).unwrap_or_default();
+    Ok(([(CONTENT_TYPE, TEXT)], exposition(&latest, standing)))
 }
 
-fn exposition(latest: &Latest, is_up: bool) -> String {
+fn exposition(latest: &Latest, standing: Standing) -> String {
     let metrics = latest.set.metrics();
     // The format wants a family's samples side by side; the set has them nearly so. A stable sort keeps their order.
     let mut order: Vec<usize> = (0..metrics.len()).collect();
@@ -72,8 +73,10 @@ fn exposition(latest: &Latest, is_up: bool) -> String {
         let labels = metric.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         text.sample(&metric.name, labels, metric.value(bits));
     }
-    let help = "Whether the host has a session and was heard of in the last seconds.";
-    text.single("dsmil_host_up", Kind::Gauge.into(), help, f64::from(u8::from(is_up)));
+    if let Some(up) = is_up(standing) {
+        let help = "Whether the host has a session and was heard of in the last seconds; absent while nobody knows.";
+        text.single("dsmil_host_up", Kind::Gauge.into(), help, up);
+    }
     #[allow(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a double for 280,000 years")]
     let seconds = latest.time_ms as f64 / 1000.0;
     text.single("dsmil_host_sampled_timestamp_seconds", Type::Gauge, "When these values were sampled.", seconds);
@@ -117,7 +120,7 @@ pub(super) async fn discovery(
 }
 
 /// The address that the client used: it leads here from where the client is.
-fn address(request: &Request) -> Option<String> {
+pub(super) fn address(request: &Request) -> Option<String> {
     let header = request.headers().get(HOST).and_then(|value| value.to_str().ok());
     let authority = match request.uri().authority() {
         Some(authority) => authority.clone(),

@@ -70,7 +70,7 @@ impl Peer {
         } else {
             tracing::warn!(host = %self.host, %code, "turned away: {}", code.remedy());
         }
-        self.why = format!("refused: {code}");
+        self.why = Some(format!("refused: {code}"));
         self.session.refuse(code, code.remedy(), now);
         self.ingest.0.live.update(&self.host, |host| {
             (host.link, host.since_ms) = (Link::Refused { code }, now.wall_ns / 1_000_000);

@@ -4,7 +4,7 @@ use super::appender::{self, Done, Job};
 use super::streams::{self, Read};
 use super::{Ingest, hello};
 use crate::admission::{Gate, Place};
-use crate::live::Link;
+use crate::live::{LOST, Link};
 use dsmil_crypto::policy;
 use dsmil_crypto::refusal::Refusal;
 use dsmil_protocol::clock::EpochEstimator;
@@ -86,7 +86,7 @@ pub(super) async fn run(
         boot: None,
         epoch: EpochEstimator::default(),
         since: Tick(0),
-        why: String::from("the connection was lost"),
+        why: None,
     };
     peer.serve(inbox, outcomes).await;
 }
@@ -112,8 +112,8 @@ pub(super) struct Peer {
     pub(super) epoch: EpochEstimator,
     /// The tick of HELLO: later ones are timely.
     pub(super) since: Tick,
-    /// Why the session ends, for people.
-    pub(super) why: String,
+    /// Why the session ends, for people; nothing if the connection was lost.
+    pub(super) why: Option<String>,
 }
 
 impl Peer {
@@ -146,7 +146,7 @@ impl Peer {
                     break;
                 },
                 () = clock.sleep_until(hello_due), if self.boot.is_none() => {
-                    self.why = "it said no HELLO".into();
+                    self.why = Some("it said no HELLO".into());
                     break;
                 }
             }
@@ -161,7 +161,7 @@ impl Peer {
     }
 
     fn leave(&mut self, reason: GoodbyeReason, why: &str) {
-        self.why = why.into();
+        self.why = Some(why.into());
         self.session.goodbye(reason, self.ingest.now());
     }
 
@@ -187,7 +187,7 @@ impl Peer {
     fn is_deaf(&mut self) {
         self.gate.refused(self.connection.remote_address().ip(), Refusal::Lost);
         tracing::warn!(host = %self.host, "it does not take what it is told: its session is ended");
-        self.why = "it does not take what it is told".into();
+        self.why = Some("it does not take what it is told".into());
         self.connection.close(VarInt::from_u32(4), b"nothing was taken");
     }
 
@@ -201,12 +201,13 @@ impl Peer {
         }
         self.connection.close(VarInt::from_u32(0), b"");
         if self.boot.is_some() && self.ingest.0.sessions.leave(&self.host, self.number) {
-            let (why, now_ms) = (std::mem::take(&mut self.why), self.ingest.0.clock.wall_ms());
-            tracing::info!(host = %self.host, why, "session ended");
+            let (why, now_ms) = (self.why.take(), self.ingest.0.clock.wall_ms());
+            tracing::info!(host = %self.host, why = why.as_deref().unwrap_or(LOST), "session ended");
+            let ended = why.map_or(Link::Lost, |why| Link::Closed { why });
             self.ingest.0.live.update(&self.host, |now| {
                 // One that was turned away is shown as that.
                 if now.link == Link::Up {
-                    (now.link, now.since_ms) = (Link::Closed { why }, now_ms);
+                    (now.link, now.since_ms) = (ended, now_ms);
                 }
             });
         }
@@ -234,7 +235,7 @@ impl Peer {
         tracing::warn!(host = %self.host, %code, disconnect, "a frame was refused: {}", code.remedy());
         if disconnect {
             self.gate.refused(self.connection.remote_address().ip(), code);
-            self.why = format!("refused: {code}");
+            self.why = Some(format!("refused: {code}"));
         }
     }
 
@@ -256,8 +257,8 @@ impl Peer {
                 // In order with the batches behind it; waiting here is what pushes back on the peer.
                 let _ = self.jobs.send(Job::Set(set, room)).await;
             }
-            Incoming::Goodbye(reason) => self.why = format!("the agent said goodbye: {reason:?}"),
-            Incoming::Refusal(code) => self.why = format!("the agent refused us: {code}"),
+            Incoming::Goodbye(reason) => self.why = Some(format!("the agent said goodbye: {reason:?}")),
+            Incoming::Refusal(code) => self.why = Some(format!("the agent refused us: {code}")),
         }
     }
 
@@ -276,12 +277,10 @@ impl Peer {
         self.boot = Some(hello.boot);
         self.offer_bundle();
         self.ingest.0.telemetry.sessions.add(1);
-        let now_ms = self.ingest.0.clock.wall_ms();
         let (remote, epoch) = (self.connection.remote_address(), self.epoch.epoch());
         let (negotiated, peer) = (self.ingest.0.credentials.key_exchange().negotiated(), self.shown.clone());
         tracing::info!(host = %self.host, %remote, boot = %hello.boot, "session opened");
-        self.ingest.0.live.update(&self.host, |host| {
-            (host.link, host.since_ms, host.heard_ms) = (Link::Up, now_ms, Some(now_ms));
+        self.ingest.0.live.welcomed(&self.host, |host| {
             host.remote = Some(remote);
             host.negotiated = Some(negotiated);
             host.peer = Some(peer);
@@ -304,9 +303,7 @@ impl Peer {
                 tracing::debug!(host = %self.host, %error, "the ledger could not be told the last tick");
             }
         }
-        let now_ms = self.ingest.0.clock.wall_ms();
-        self.ingest.0.live.update(&self.host, |host| {
-            host.heard_ms = Some(now_ms);
+        self.ingest.0.live.heard(&self.host, |host| {
             host.epoch = epoch;
             host.wall_ahead_ns = epoch.map(|e| ahead(e.wall_ns, heartbeat.times.boot_ns, heartbeat.times.wall_ns));
             host.heartbeat = Some(heartbeat);

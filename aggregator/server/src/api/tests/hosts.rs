@@ -1,6 +1,7 @@
 //! What is said of hosts.
 
 use super::fleet::{LEAF_END, key};
+use crate::live::Link;
 use super::rig::{FIRST_BOOT, NOW, Rig, SECOND_BOOT, T0};
 use dsmil_authority::Fingerprint;
 use dsmil_crypto::policy::KeyExchange;
@@ -101,15 +102,18 @@ async fn a_hosts_newest_values_are_a_page_to_scrape() {
         node_cpu_seconds_total{cpu=\"0\",mode=\"user\"} 0.2\n\
         # TYPE node_load1 gauge\n\
         node_load1 0.2\n\
-        # HELP dsmil_host_up Whether the host has a session and was heard of in the last seconds.\n\
+        # HELP dsmil_host_up Whether the host has a session and was heard of in the last seconds; absent while nobody knows.\n\
         # TYPE dsmil_host_up gauge\n\
         dsmil_host_up 1\n\
         # HELP dsmil_host_sampled_timestamp_seconds When these values were sampled.\n\
         # TYPE dsmil_host_sampled_timestamp_seconds gauge\n\
         dsmil_host_sampled_timestamp_seconds 1700000140\n";
     assert_eq!(page.text(), expected);
-    // Four minutes of silence: the host is down, and what was last known is still told.
+    // Four minutes in which nobody listened: what was last known is still told, and whether the host is up is not.
     rig.hand.advance(std::time::Duration::from_secs(240));
+    assert!(!rig.get("/api/v1/hosts/h1/metrics").await.text().contains("dsmil_host_up"));
+    assert_eq!(rig.get("/api/v1/hosts/h1").await.json()["link"]["state"], "awaited");
+    rig.context.live.update(&super::rig::host("h1"), |now| now.link = Link::Closed { why: "goodbye".into() });
     assert!(rig.get("/api/v1/hosts/h1/metrics").await.text().contains("dsmil_host_up 0\n"));
     rig.hand.advance(std::time::Duration::from_secs(60));
     let gone = rig.get("/api/v1/hosts/h1/metrics").await;

@@ -109,7 +109,7 @@ async fn its_own_metrics_are_as_prometheus_likes_them() {
 
 #[tokio::test]
 async fn its_own_metrics_are_as_prometheus_likes_them_before_anybody_came() {
-    let rig = Rig::open_with(|context| context.live = crate::live::Live::default()).await;
+    let rig = Rig::open_with(|context| context.live = rig::nobody(&context.clock)).await;
     let page = rig.get("/metrics").await.text();
     check_with_promtool(&page);
     assert!(!page.contains("dsmil_host_up"), "no family without a sample");

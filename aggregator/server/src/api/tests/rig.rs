@@ -5,7 +5,7 @@ use crate::admission::{Admission, AdmissionSection};
 use crate::api::listen::Server;
 use crate::api::{ApiContext, ApiStats, Tokens, serve};
 use crate::fleet::{Fleet, FleetHandle};
-use crate::live::{HostNow, Latest, Link, Live};
+use crate::live::{Latest, Link, Live, Patience};
 use crate::registry::Registry;
 use crate::telemetry::Telemetry;
 use axum::body::{Body, to_bytes};
@@ -18,7 +18,7 @@ use dsmil_crypto::token::ApiToken;
 use dsmil_protocol::batch::{Batch, BatchHeader, Matrix, Stamp, encode};
 use dsmil_protocol::clock::BootEpoch;
 use dsmil_protocol::ids::{BootId, HostName, TenantId, Tick, TickRange};
-use dsmil_protocol::message::{Heartbeat, HostTimes};
+use dsmil_protocol::message::{Heartbeat, HostTimes, Settings};
 use dsmil_protocol::metric::{Kind, Metric, MetricSet, Repr, Scale};
 use dsmil_protocol::tlv::Classification;
 use dsmil_runtime::clock::{Clock, ManualClock};
@@ -151,7 +151,7 @@ impl Rig {
         let mut context = ApiContext {
             tenant: tenant(),
             store,
-            live: live(),
+            live: live(&clock),
             fleet: FleetHandle::new(Fleet::parse(FLEET).expect("a fleet")),
             telemetry: Telemetry::default(),
             registry,
@@ -338,32 +338,35 @@ fn latest() -> Latest {
     Latest { set, boot, classification, tick: Tick(20), time_ms: T0 + 140_000, values }
 }
 
-fn live() -> Live {
-    let live = Live::default();
-    live.update(&host("h1"), |now| {
-        *now = HostNow {
-            link: Link::Up,
-            since_ms: NOW - 9_000,
-            heard_ms: Some(NOW - 500),
-            remote: Some(SocketAddr::from(([192, 0, 2, 7], 40112))),
-            negotiated: Some(KeyExchange::Pure.negotiated()),
-            peer: Some(fleet::peer("h1")),
-            boot: Some(SECOND_BOOT),
-            agent_version: Some("0.1.0".into()),
-            heartbeat: Some(Heartbeat {
-                last_tick: Some(Tick(20)),
-                waiting_ticks: 1,
-                spool_bytes: 4096,
-                spool_capacity: 1 << 20,
-                bundle_version: 6,
-                times: HostTimes { boot_ns: 0, wall_ns: 0 },
-                exchange: None,
-            }),
-            epoch: Some(BootEpoch { wall_ns: (T0 + 120_000) * 1_000_000, uncertainty_ns: 1_500_000 }),
-            wall_ahead_ns: Some(-3_000_000_000),
-            latest: Some(Arc::new(latest())),
-        };
+/// What is known while nobody was there, and nobody is awaited.
+pub(super) fn nobody(clock: &Clock) -> Live {
+    let settings =
+        Settings { heartbeat_ms: 2_000, window_batches: 64, backlog_bytes_per_second: 1 << 20, reconnect_window_ms: 1 };
+    Live::new([], Patience::with(&settings), clock.clone())
+}
+
+fn live(clock: &Clock) -> Live {
+    let live = nobody(clock);
+    live.welcomed(&host("h1"), |now| {
+        now.remote = Some(SocketAddr::from(([192, 0, 2, 7], 40112)));
+        now.negotiated = Some(KeyExchange::Pure.negotiated());
+        now.peer = Some(fleet::peer("h1"));
+        now.boot = Some(SECOND_BOOT);
+        now.agent_version = Some("0.1.0".into());
+        now.heartbeat = Some(Heartbeat {
+            last_tick: Some(Tick(20)),
+            waiting_ticks: 1,
+            spool_bytes: 4096,
+            spool_capacity: 1 << 20,
+            bundle_version: 6,
+            times: HostTimes { boot_ns: 0, wall_ns: 0 },
+            exchange: None,
+        });
+        now.epoch = Some(BootEpoch { wall_ns: (T0 + 120_000) * 1_000_000, uncertainty_ns: 1_500_000 });
+        now.wall_ahead_ns = Some(-3_000_000_000);
+        now.latest = Some(Arc::new(latest()));
     });
+    live.update(&host("h1"), |now| (now.since_ms, now.heard_ms) = (NOW - 9_000, Some(NOW - 500)));
     live.update(&host("h2"), |now| {
         (now.link, now.since_ms, now.heard_ms) =
             (Link::Closed { why: "timed out".into() }, T0 + 110_000, Some(T0 + 109_000));
