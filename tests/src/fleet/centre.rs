@@ -1,5 +1,6 @@
 //! The centre of a throw-away fleet: made by `init`, started, broken, asked.
 
+use super::slot::Slot;
 use super::{Fleet, Process, Program, eventually, rewrite};
 use crate::client::ApiClient;
 use anyhow::Context;
@@ -154,7 +155,7 @@ pub struct Centre<'f> {
     token: String,
     https_root: PathBuf,
     api: ApiClient,
-    process: Option<Process>,
+    slot: Slot,
 }
 
 impl<'f> Centre<'f> {
@@ -181,13 +182,13 @@ impl<'f> Centre<'f> {
             std::fs::read(&made.https_root).with_context(|| format!("{} cannot be read", made.https_root.display()))?;
         let api = ApiClient::new(at(ports.https), &root, &made.api_token, fleet.clock().clone())?;
         let Made { config, api_token: token, https_root } = made;
-        Ok(Self { fleet, config, token, https_root, api, process: None })
+        Ok(Self { fleet, config, token, https_root, api, slot: Slot::empty("the aggregator") })
     }
 
     /// Starts it, again if need be, and waits until it answers.
     pub async fn start(&mut self) -> anyhow::Result<()> {
         let args = ["run".as_ref(), "--config".as_ref(), self.config.as_os_str()];
-        let process = self.process.insert(self.fleet.launcher().start("aggregator", Program::Aggregator, &args)?);
+        let process = self.slot.fill(self.fleet.launcher().start("aggregator", Program::Aggregator, &args)?);
         let deadline = self.fleet.clock().mono() + READY_WITHIN;
         loop {
             process.check_alive()?;
@@ -205,21 +206,17 @@ impl<'f> Centre<'f> {
 
     /// Asks it to stop, and waits until it has.
     pub async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
-        let status = self.process()?.stop(STOP_WITHIN).await;
-        self.process = None;
-        status
+        self.slot.stop(STOP_WITHIN).await
     }
 
     /// Ends it at once, without a word.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        self.process()?.kill()?;
-        self.process = None;
-        Ok(())
+        self.slot.kill()
     }
 
     /// The running program.
     pub fn process(&mut self) -> anyhow::Result<&mut Process> {
-        self.process.as_mut().context("the aggregator is not running")
+        self.slot.running()
     }
 
     /// Changes its configuration, for the next start.

@@ -1,5 +1,6 @@
 //! The hosts of a throw-away fleet: this one with a real agent, and simulated ones.
 
+use super::slot::Slot;
 use super::{Centre, Fleet, Process, Program, rewrite};
 use crate::sim::Summary;
 use anyhow::{Context, bail};
@@ -24,7 +25,7 @@ pub struct AgentProc<'f> {
     config: PathBuf,
     folder: PathBuf,
     ram: PathBuf,
-    process: Option<Process>,
+    slot: Slot,
 }
 
 impl<'f> AgentProc<'f> {
@@ -50,7 +51,8 @@ impl<'f> AgentProc<'f> {
             let files = files.map(|(key, file)| (key.to_owned(), text(&folder.join(file))));
             table.insert("identity".into(), toml::Table::from_iter(files).into());
         })?;
-        Ok(Self { fleet, host: host.clone(), config, folder, ram, process: None })
+        let slot = Slot::empty(format!("the agent of {host}"));
+        Ok(Self { fleet, host: host.clone(), config, folder, ram, slot })
     }
 
     /// Where its identity and its trust bundle are.
@@ -62,27 +64,23 @@ impl<'f> AgentProc<'f> {
     pub fn start(&mut self) -> anyhow::Result<()> {
         let args = ["run".as_ref(), "--config".as_ref(), self.config.as_os_str()];
         let name = format!("agent-{}", self.host);
-        self.process = Some(self.fleet.launcher().start(&name, Program::Agent, &args)?);
+        self.slot.fill(self.fleet.launcher().start(&name, Program::Agent, &args)?);
         Ok(())
     }
 
     /// Asks it to stop, and waits until it has: it sends what waits, and says goodbye.
     pub async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
-        let status = self.process()?.stop(STOP_WITHIN).await;
-        self.process = None;
-        status
+        self.slot.stop(STOP_WITHIN).await
     }
 
     /// Ends it at once, without a word.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        self.process()?.kill()?;
-        self.process = None;
-        Ok(())
+        self.slot.kill()
     }
 
     /// The running program.
     pub fn process(&mut self) -> anyhow::Result<&mut Process> {
-        self.process.as_mut().with_context(|| format!("the agent of {} is not running", self.host))
+        self.slot.running()
     }
 
     /// Changes its configuration, for the next start.
@@ -138,7 +136,7 @@ pub struct SimOptions {
 pub struct SimProc<'f> {
     fleet: &'f Fleet,
     args: Vec<OsString>,
-    process: Option<Process>,
+    slot: Slot,
 }
 
 impl<'f> SimProc<'f> {
@@ -166,18 +164,18 @@ impl<'f> SimProc<'f> {
         if let Some(ticks) = options.batch_ticks {
             flag("batch-ticks", ticks.to_string());
         }
-        Ok(Self { fleet, args, process: None })
+        Ok(Self { fleet, args, slot: Slot::empty("the simulator") })
     }
 
     /// Starts it, again if need be; its hosts then start one after the other.
     pub fn start(&mut self) -> anyhow::Result<()> {
-        self.process = Some(self.fleet.launcher().start("sim", Program::Sim, &self.args)?);
+        self.slot.fill(self.fleet.launcher().start("sim", Program::Sim, &self.args)?);
         Ok(())
     }
 
     /// Asks it to stop, waits until it has, and returns what it says became of its ticks.
     pub async fn stop(&mut self) -> anyhow::Result<Summary> {
-        let process = self.process()?;
+        let process = self.slot.running()?;
         let status = process.stop(SIM_STOP_WITHIN).await?;
         if !status.success() {
             bail!("the simulator failed ({status}); its last words:\n{}", process.log_tail());
@@ -185,19 +183,17 @@ impl<'f> SimProc<'f> {
         let printed = process.printed();
         let last = printed.lines().last().context("the simulator printed nothing")?;
         let summary = serde_json::from_str(last).context("the simulator printed another form")?;
-        self.process = None;
+        self.slot.clear();
         Ok(summary)
     }
 
     /// Ends it at once, without a word.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        self.process()?.kill()?;
-        self.process = None;
-        Ok(())
+        self.slot.kill()
     }
 
     /// The running program.
     pub fn process(&mut self) -> anyhow::Result<&mut Process> {
-        self.process.as_mut().context("the simulator is not running")
+        self.slot.running()
     }
 }

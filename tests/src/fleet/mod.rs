@@ -8,6 +8,7 @@ pub mod guard;
 mod host;
 mod process;
 mod relay;
+mod slot;
 pub mod usage;
 mod user;
 
