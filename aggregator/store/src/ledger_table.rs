@@ -120,7 +120,12 @@ pub(crate) fn load(db: &Connection) -> Result<Ledgers, rusqlite::Error> {
     Ok(ledgers)
 }
 
-/// Removes the ledgers of boots of which no batch is left and nothing was heard since `older_than_ms`; says which.
+/// Removes the ledgers of boots that are over: no batch is left, nothing was heard since `older_than_ms`, and the host was
+/// heard of in a later boot. Says which.
+///
+/// A host's last boot stays, however long the host is silent: it may be running, behind a network that is gone, and when it
+/// comes back it asks what became of every tick since it booted. Without the ledger the answer would be that all of them
+/// were lost. That is one ledger a host.
 pub(crate) fn prune(db: &mut Connection, older_than_ms: i64) -> Result<Vec<StreamKey>, rusqlite::Error> {
     let tx = db.transaction()?;
     let gone = silent(&tx, older_than_ms)?;
@@ -138,8 +143,12 @@ fn silent(db: &Connection, older_than_ms: i64) -> Result<Vec<(i64, StreamKey)>, 
     let mut select = db.prepare(
         "SELECT l.boot, l.classification, b.boot, h.tenant, h.name
          FROM ledger l JOIN boot b ON b.id = l.boot JOIN host h ON h.id = b.host
-         WHERE l.heard_ms < ?1 AND NOT EXISTS(SELECT 1 FROM batch WHERE batch.host = b.host AND batch.boot = b.id
-           AND batch.classification = l.classification)",
+         WHERE l.heard_ms < ?1
+           AND NOT EXISTS(SELECT 1 FROM batch WHERE batch.host = b.host AND batch.boot = b.id
+             AND batch.classification = l.classification)
+           AND EXISTS(SELECT 1 FROM boot later JOIN ledger n ON n.boot = later.id
+             WHERE later.host = b.host AND later.id > b.id
+             AND n.heard_ms >= (SELECT max(o.heard_ms) FROM ledger o WHERE o.boot = b.id))",
     )?;
     let mut rows = select.query([older_than_ms])?;
     let mut gone = Vec::new();

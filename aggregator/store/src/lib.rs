@@ -14,7 +14,6 @@ pub mod record;
 mod batch_table;
 mod catalog;
 mod ledger_table;
-mod queue;
 mod sqlite;
 #[cfg(test)]
 mod testing;

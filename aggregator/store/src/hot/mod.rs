@@ -10,7 +10,7 @@ mod tests;
 mod thread;
 
 use crate::batch_table::{Page, PageQuery};
-use crate::queue::Queue;
+use dsmil_runtime::queue::Queue;
 use crate::record::BatchRecord;
 use dsmil_protocol::ids::{HostName, TenantId};
 use dsmil_runtime::clock::Clock;

@@ -4,7 +4,7 @@
 use super::database::HotDb;
 use super::{Coverage, HotConfig, Shared};
 use crate::batch_table::{Page, PageQuery};
-use crate::queue::Taken;
+use dsmil_runtime::queue::Taken;
 use crate::record::BatchRecord;
 use crate::sqlite::{Trouble, trouble};
 use dsmil_runtime::clock::Clock;

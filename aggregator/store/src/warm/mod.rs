@@ -21,7 +21,7 @@ pub(crate) use readers::{ReaderContext, Readers};
 
 use crate::hot::NewestStart;
 use crate::ledger::{BootLedger, LossReason};
-use crate::queue::{Queue, Refused};
+use dsmil_runtime::queue::{Queue, Refused};
 use crate::record::{Appended, BatchRecord, MAX_TICK, Refusal, StreamKey};
 use crate::sqlite::{Trouble, trouble};
 use dsmil_protocol::ids::{HostName, TenantId, TickRange};
@@ -202,7 +202,8 @@ pub struct WarmStats {
 pub struct Pruned {
     /// Batches removed.
     pub batches: u64,
-    /// Ledgers of boots removed, of which no batch is left and nothing was heard since.
+    /// Ledgers of boots removed, of which no batch is left and nothing was heard since, and after which their host was heard
+    /// of in another boot.
     pub ledgers: u64,
 }
 

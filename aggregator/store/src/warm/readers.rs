@@ -5,7 +5,7 @@ use super::WarmError;
 use super::schema::FORMAT;
 use super::shared::Shared;
 use super::writer::Command;
-use crate::queue::{Queue, Refused, Taken};
+use dsmil_runtime::queue::{Queue, Refused, Taken};
 use crate::sqlite::{self, Mode, OpenFailure, Trouble, trouble};
 use dsmil_protocol::batch::Decoder;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};

@@ -5,7 +5,7 @@ use super::writer::{Answer, Command};
 use super::{WarmError, WarmStats};
 use crate::ledger::BootLedger;
 use crate::ledger_table::Ledgers;
-use crate::queue::Queue;
+use dsmil_runtime::queue::Queue;
 use crate::record::{Appended, StreamKey};
 use dsmil_protocol::ids::{HostName, TenantId, TickRange};
 use std::collections::HashMap;
@@ -190,6 +190,6 @@ impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.queue.close();
         // What still waits is dropped with its senders, which tells its callers.
-        while let crate::queue::Taken::Items(_) = self.0.queue.take(usize::MAX, Some(std::time::Duration::ZERO)) {}
+        while let dsmil_runtime::queue::Taken::Items(_) = self.0.queue.take(usize::MAX, Some(std::time::Duration::ZERO)) {}
     }
 }

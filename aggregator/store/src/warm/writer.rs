@@ -9,7 +9,7 @@ use super::{Pruned, Shared, WarmConfig, WarmError, WarmReport, open};
 use crate::catalog::Catalog;
 use crate::ledger::LossReason;
 use crate::ledger_table;
-use crate::queue::Taken;
+use dsmil_runtime::queue::Taken;
 use crate::record::{Appended, BatchRecord, StreamKey};
 use crate::sqlite::{self, Mode, Trouble, trouble};
 use dsmil_protocol::ids::{TenantId, TickRange};
