@@ -15,13 +15,15 @@ use std::time::Duration;
 
 /// From a request's headers to its answer. Queries have a shorter one of their own, so that they can say so in their form.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// The one path that needs no token: whoever watches over programs need not see data.
-pub(super) const OPEN_PATH: &str = "/health";
+/// The paths that need no token. Whoever watches over programs need not see data; and what describes the API says nothing
+/// of a fleet, while a browser that opens a page has no way to show a token.
+pub(super) const OPEN_PATHS: [&str; 3] = ["/health", "/docs", "/openapi.json"];
 
 /// Lets a request through, or answers in its place.
 pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response<Body> {
     let accepted: Vec<HeaderValue> = request.headers().get_all(ACCEPT).into_iter().cloned().collect();
-    let is_open = request.uri().path() == OPEN_PATH && matches!(*request.method(), Method::GET | Method::HEAD);
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_open = reads && OPEN_PATHS.contains(&request.uri().path());
     let refused = if is_open { None } else { refusal(&app, request.headers()) };
     let response = match refused {
         Some(problem) => problem.into_response(),

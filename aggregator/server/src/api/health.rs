@@ -147,12 +147,13 @@ fn identity(left: TimeLeft) -> Check {
     Check { name, status: Status::Healthy, detail: None, remedy: None }
 }
 
-/// Whether this program is fit for its work. The one path that needs no token.
+/// Whether this program is fit for its work. It needs no token.
 #[utoipa::path(
     get, path = "/health", tag = "health", security(()),
     responses(
         (status = 200, description = "Healthy, or degraded", body = Health),
         (status = 406, description = "The client takes no JSON", body = super::problem::Problem, content_type = "application/problem+json"),
+        (status = 431, description = "The request's line and headers have more than 16 KiB. There is no document with it."),
         (status = 503, description = "Unhealthy", body = Health),
     )
 )]

@@ -249,7 +249,7 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Json<HostList> {
 /// One host: its identity, its link, what was negotiated, its clock and spool, and per boot what is stored, waiting and lost.
 #[utoipa::path(
     get, path = "/api/v1/hosts/{id}", tag = "hosts",
-    params(("id" = String, Path, description = "the host's name in the fleet file")),
+    params(("id" = String, Path, pattern = "^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$", example = "h1", description = "the host's name in the fleet file")),
     responses(
         (status = 200, description = "The host", body = HostDetail),
         (status = 404, description = "No such host", body = Problem, content_type = "application/problem+json"),

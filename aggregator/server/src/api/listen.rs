@@ -3,6 +3,7 @@
 //! Each connection is a task of its own from its first byte, so a slow handshake holds up nobody. Everything that a
 //! stranger can make us wait for or hold has a limit; most strangers never get to a request.
 
+use super::linger::Lingering;
 use super::{ApiContext, App, Dropped, routes};
 use crate::api::stats::Place;
 use crate::refusals::{Port, Refused, Side};
@@ -219,7 +220,8 @@ impl Server {
         let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         let builder = builder(&self.supervisor, is_http2);
         let service = TowerToHyperService::new(self.router.clone());
-        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(tls), service));
+        let stream = TokioIo::new(Lingering::new(tls, self.context.clock.clone()));
+        let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
         tokio::select! {
             // A broken connection is its peer's affair.
             _ = connection.as_mut() => return,

@@ -4,13 +4,16 @@
 //! `access` (who may), `problem` (how it says no), then one file a subject.
 
 mod access;
+mod docs;
 mod health;
 mod hosts;
 mod journal;
 mod ledgers;
+mod linger;
 mod listen;
 mod metrics;
-mod openapi;
+pub(crate) mod openapi;
+pub(crate) mod parameters;
 mod pipeline;
 pub(crate) mod problem;
 mod routes;
@@ -21,6 +24,7 @@ mod stats;
 mod tests;
 
 pub use listen::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, serve};
+pub use problem::ProblemKind;
 pub use stats::{ApiStats, ClassicalClient, Dropped};
 
 use crate::admission::{Admission, Occupancy};

@@ -1,7 +1,7 @@
 //! What there is: every path with its methods.
 
 use super::problem::Problem;
-use super::{App, access, health, hosts, metrics, openapi, pipeline, scrape, security};
+use super::{App, access, docs, health, hosts, metrics, openapi, pipeline, scrape, security};
 use crate::prometheus::routes as prometheus;
 use axum::Router;
 use axum::extract::Request;
@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 type Route = (&'static str, MethodRouter<Arc<App>>);
 
-fn routes() -> [Route; 15] {
+fn routes() -> [Route; 16] {
     [
         ("/health", get(health::health)),
         ("/health/pipeline", get(pipeline::pipeline)),
         ("/metrics", get(metrics::metrics)),
+        ("/docs", get(docs::page)),
         ("/openapi.json", get(openapi::document)),
         ("/api/v1/hosts", get(hosts::list)),
         ("/api/v1/hosts/{id}", get(hosts::one)),

@@ -4,13 +4,12 @@ use super::App;
 use super::hosts::known_host;
 use super::metrics::is_up;
 use super::openapi::Refusals;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemKind};
 use crate::live::{Latest, Standing};
 use crate::prometheus::text::{CONTENT_TYPE as TEXT, Exposition, Type};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::uri::Authority;
 use axum::response::IntoResponse;
@@ -35,7 +34,7 @@ pub(super) struct TargetGroup {
 /// a host that is gone does.
 #[utoipa::path(
     get, path = "/api/v1/hosts/{id}/metrics", tag = "hosts",
-    params(("id" = String, Path, description = "the host's name in the fleet file")),
+    params(("id" = String, Path, pattern = "^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$", example = "h1", description = "the host's name in the fleet file")),
     responses(
         (status = 200, description = "Prometheus's text format 0.0.4", body = String, content_type = "text/plain"),
         (status = 404, description = "No such host", body = Problem, content_type = "application/problem+json"),
@@ -50,7 +49,7 @@ pub(super) async fn host_metrics(
     let Some(latest) = app.context.fresh_latest(&host) else {
         let detail = format!("nothing newer than five minutes is known of {host}");
         let remedy = format!("GET /api/v1/hosts/{host} says why; on the host: `dsmilctl host status`");
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).remedy(remedy));
+        return Err(Problem::new(ProblemKind::ServiceUnavailable, detail).remedy(remedy));
     };
     let standing = app.context.live.get(&host).map(|now| now.standing).unwrap_or_default();
     Ok(([(CONTENT_TYPE, TEXT)], exposition(&latest, standing)))
@@ -99,7 +98,7 @@ pub(super) async fn discovery(
     request: Request,
 ) -> Result<Json<Vec<TargetGroup>>, Problem> {
     let Some(address) = address(&request) else {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "the request does not say under which address it came")
+        return Err(Problem::new(ProblemKind::BadRequest, "the request does not say under which address it came")
             .remedy("send a Host header such as aggregator.example:8443"));
     };
     let fleet = app.context.fleet.get();

@@ -1,10 +1,9 @@
-//! What a session does with telemetry: batches decoded and handed to the appender, gaps to the ledger.
+//! What a session does with telemetry: batches decoded, some at a time, and handed to the appender, gaps to the ledger.
 
 use super::appender::{Job, Pending};
-use super::hello;
 use super::peer::Peer;
 use crate::live::Latest;
-use dsmil_protocol::batch::{Batch, decode};
+use dsmil_protocol::batch::{Batch, BatchError};
 use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::{BootId, Tick};
 use dsmil_protocol::message::{Gap, GapReason, Rejected};
@@ -15,34 +14,80 @@ use dsmil_store::ledger::LossReason;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
+/// A batch that may come in, not decoded yet.
+pub(super) struct Judged {
+    pub(super) telemetry: Telemetry,
+    /// Its share of what the session may hold.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+}
+
+/// What it is decoded with.
+struct Known {
+    judged: Judged,
+    set: Arc<MetricSet>,
+}
+
 impl Peer {
-    pub(super) async fn telemetry(&mut self, telemetry: Telemetry, room: Option<OwnedSemaphorePermit>) {
-        let counters = &self.ingest.0.telemetry;
-        counters.telemetry_bytes.add((telemetry.bytes.len() + telemetry.framing) as u64);
-        counters.framing_bytes.add(telemetry.framing as u64);
-        let range = telemetry.header.range();
-        let Some(set) = self.ingest.0.sets.get(telemetry.header.set).await else {
-            self.session.need_set(telemetry.header.set, self.ingest.now());
+    /// Has decoded what was judged since the last time, and hands it on.
+    pub(super) async fn decode(&mut self) {
+        if self.judged.is_empty() {
             return;
-        };
-        let boot = telemetry.header.boot;
-        let batch = match decode(&telemetry.bytes, set.metrics().len()) {
+        }
+        let mut known = Vec::with_capacity(self.judged.len());
+        for judged in std::mem::take(&mut self.judged) {
+            let (telemetry, counters) = (&judged.telemetry, &self.ingest.0.telemetry);
+            counters.telemetry_bytes.add((telemetry.bytes.len() + telemetry.framing) as u64);
+            counters.framing_bytes.add(telemetry.framing as u64);
+            match self.ingest.0.sets.get(telemetry.header.set).await {
+                Some(set) => known.push(Known { judged, set }),
+                None => self.session.need_set(telemetry.header.set, self.ingest.now()),
+            }
+        }
+        let decoded = self.ingest.0.decoders.batches(|decoder| {
+            let decode = |known: Known| {
+                let batch = decoder.decode(&known.judged.telemetry.bytes, known.set.metrics().len());
+                (known, batch)
+            };
+            known.into_iter().map(decode).collect::<Vec<_>>()
+        });
+        let Some(decoded) = decoded.await else { return self.cannot_decode() };
+        let mut newest: Option<(Batch, Arc<MetricSet>, i64)> = None;
+        for (Known { judged, set }, batch) in decoded {
+            let Some((batch, boot_ms)) = self.hand_on(judged, batch) else { continue };
+            if newest.as_ref().is_none_or(|(newest, ..)| newer(&batch, newest)) {
+                newest = Some((batch, set, boot_ms));
+            }
+        }
+        if let Some((batch, set, boot_ms)) = newest {
+            self.show(&batch, set, boot_ms);
+        }
+    }
+
+    /// Hands a batch to the appender, or rejects it. Returns it, and when its boot began on our clock, to be shown.
+    fn hand_on(&mut self, judged: Judged, batch: Result<Batch, BatchError>) -> Option<(Batch, i64)> {
+        let Judged { telemetry, room } = judged;
+        let (boot, first) = (telemetry.header.boot, telemetry.header.range().first);
+        let batch = match batch {
             Ok(batch) => batch,
-            Err(error) => return self.reject(boot, range.first, ErrorCode::BatchMalformed, &error.to_string()),
+            Err(error) => {
+                self.reject(boot, first, ErrorCode::BatchMalformed, &error.to_string());
+                return None;
+            }
         };
         let boot_ms = self.boot_ms(&batch);
-        let start_ms = at_ms(boot_ms, range.first);
-        let key = hello::key(&self.ingest, &self.host, boot, self.classification);
-        let record = match BatchRecord::new(key, &batch.header, start_ms, telemetry.bytes.into()) {
+        let record = BatchRecord::new(self.stream(boot), &batch.header, at_ms(boot_ms, first), telemetry.bytes.into());
+        let record = match record {
             Ok(record) => Arc::new(record),
-            Err(error) => return self.reject(boot, range.first, ErrorCode::BatchMalformed, &error.to_string()),
+            Err(error) => {
+                self.reject(boot, first, ErrorCode::BatchMalformed, &error.to_string());
+                return None;
+            }
         };
-        let timely = self.timely(&batch);
-        let samples = batch.matrix.samples();
-        self.show(&batch, set, boot_ms);
+        let (timely, samples) = (self.timely(&batch), batch.matrix.samples());
         if self.jobs.try_send(Job::Batch(Pending { record, samples, timely, boot_ms, _room: room })).is_err() {
-            counters.batches_deferred.add(1);
+            self.ingest.0.telemetry.batches_deferred.add(1);
         }
+        Some((batch, boot_ms))
     }
 
     fn reject(&mut self, boot: BootId, first: Tick, code: ErrorCode, detail: &str) {
@@ -88,10 +133,15 @@ impl Peer {
 
     pub(super) async fn gaps(&mut self, gap: Gap) {
         for record in gap.gaps {
-            let key = hello::key(&self.ingest, &self.host, record.boot, self.classification);
+            let key = self.stream(record.boot);
             let _ = self.jobs.send(Job::Gaps(key, vec![(record.ticks, loss(record.reason))])).await;
         }
     }
+}
+
+/// Whether `batch` tells of a later time than `other`; of another boot, what came last does.
+fn newer(batch: &Batch, other: &Batch) -> bool {
+    batch.header.boot != other.header.boot || batch.header.range().last > other.header.range().last
 }
 
 fn loss(reason: GapReason) -> LossReason {

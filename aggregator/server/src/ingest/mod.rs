@@ -1,11 +1,12 @@
 //! What agents send: from a QUIC connection to a batch that is stored and acknowledged.
 //!
-//! `accept` takes connections in, `peer` runs one session, `judge` says whether it may, `batches` decodes what it brings, `appender` stores what it brings in the
-//! order it came, `sets` keeps the metric sets at hand.
+//! `accept` takes connections in, `peer` runs one session, `judge` says whether it may, `batches` has what it brings decoded
+//! by the threads of `decoders`, `appender` stores it in the order it came, `sets` keeps the metric sets at hand.
 
 mod accept;
 mod appender;
 mod batches;
+mod decoders;
 mod hello;
 mod judge;
 mod peer;
@@ -55,6 +56,7 @@ struct Inner {
     clock: Clock,
     supervisor: Supervisor,
     sets: sets::Sets,
+    decoders: decoders::Decoders,
     sessions: Sessions,
 }
 
@@ -106,6 +108,7 @@ impl Ingest {
         } = parts;
         let sets = sets::Sets::new(tenant.clone(), store.clone());
         let hosts = fleet.get().hosts().count();
+        let decoders = decoders::Decoders::start(&supervisor);
         Self(Arc::new(Inner {
             tenant,
             credentials,
@@ -121,6 +124,7 @@ impl Ingest {
             clock,
             supervisor,
             sets,
+            decoders,
             sessions: Sessions::default(),
         }))
     }

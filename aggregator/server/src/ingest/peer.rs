@@ -1,6 +1,7 @@
 //! One session: frames in, judged, handed to the appender; what became of them out.
 
 use super::appender::{self, Done, Job};
+use super::batches::Judged;
 use super::streams::{self, Read};
 use super::{Ingest, hello};
 use crate::admission::{Gate, Place};
@@ -9,11 +10,14 @@ use dsmil_crypto::policy;
 use dsmil_crypto::refusal::Refusal;
 use dsmil_protocol::clock::EpochEstimator;
 use dsmil_protocol::error::ErrorCode;
+use dsmil_protocol::frame::{Frame, MessageType};
 use dsmil_protocol::ids::{BootId, HostName, Tick, TickRange};
 use dsmil_protocol::message::{GoodbyeReason, Heartbeat, Hello};
+use dsmil_protocol::session::Now;
 use dsmil_protocol::session::aggregator::{AggregatorSession, Fault, Grant, Incoming};
 use dsmil_protocol::tlv::{Classification, Compartments};
 use dsmil_runtime::supervise::OnFailure;
+use dsmil_store::record::StreamKey;
 use quinn::VarInt;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// A peer that has a connection and says no HELLO within this holds a place for nothing.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
-/// Frames read ahead of being judged, over all streams of a session.
+/// Frames read ahead of being judged, over all streams of a session; also how many are judged at one go, and decoded at one.
 const FRAMES_AHEAD: usize = 16;
 /// A peer that does not take what it is told within this has lost its session: a few words fit into QUIC's buffers many
 /// times over, so only one that takes nothing at all comes here. Until then it hears nothing of its being replaced or
@@ -63,12 +67,7 @@ pub(super) async fn run(
     let grant = ingest.0.fleet.get().host(&host).map(|entry| entry.grant.clone());
     let enrolled = grant.is_some();
     // Somebody with a sound certificate whom the fleet file does not name hears why, and may say nothing but HELLO.
-    let grant = grant.unwrap_or_else(|| Grant {
-        host: host.clone(),
-        devices: BTreeSet::new(),
-        clearance: Classification::UNCLASS,
-        compartments: Compartments::SOC,
-    });
+    let grant = grant.unwrap_or_else(|| nothing(&host));
     let peer = Peer {
         session: AggregatorSession::accept(ingest.speaker(), grant.clone()),
         ingest,
@@ -83,12 +82,24 @@ pub(super) async fn run(
         bundle_version: 0,
         classification: grant.clearance,
         jobs,
+        judged: Vec::new(),
         boot: None,
+        stream: None,
         epoch: EpochEstimator::default(),
         since: Tick(0),
         why: None,
     };
     peer.serve(inbox, outcomes).await;
+}
+
+/// What a host may say that may say nothing.
+fn nothing(host: &HostName) -> Grant {
+    Grant {
+        host: host.clone(),
+        devices: BTreeSet::new(),
+        clearance: Classification::UNCLASS,
+        compartments: Compartments::SOC,
+    }
 }
 
 pub(super) struct Peer {
@@ -108,7 +119,11 @@ pub(super) struct Peer {
     /// What the fleet file gives this host's telemetry. A frame that claims less does not make it less.
     pub(super) classification: Classification,
     pub(super) jobs: mpsc::Sender<Job>,
+    /// Batches that may come in, in order, and are not decoded yet.
+    pub(super) judged: Vec<Judged>,
     pub(super) boot: Option<BootId>,
+    /// The stream that was spoken of last: nearly always the same.
+    stream: Option<Arc<StreamKey>>,
     pub(super) epoch: EpochEstimator,
     /// The tick of HELLO: later ones are timely.
     pub(super) since: Tick,
@@ -124,6 +139,7 @@ impl Peer {
         let mut replaced = None;
         let mut registry = self.ingest.0.registry.watch();
         let mut credentials = self.ingest.0.credentials.watch();
+        let mut reads = Vec::with_capacity(FRAMES_AHEAD);
         while !self.session.is_closed() {
             let newer = async {
                 match &mut replaced {
@@ -132,10 +148,14 @@ impl Peer {
                 }
             };
             tokio::select! {
-                read = inbox.recv() => match read {
-                    Some(read) => self.receive(read).await,
-                    None => break,
-                },
+                count = inbox.recv_many(&mut reads, FRAMES_AHEAD) => {
+                    if count == 0 {
+                        break;
+                    }
+                    for read in reads.drain(..) {
+                        self.receive(read).await;
+                    }
+                }
                 Some(done) = outcomes.recv() => self.settle(done, &mut outcomes),
                 Ok(()) = registry.changed(), if self.boot.is_some() => self.judge_key().await,
                 Ok(()) = credentials.changed(), if self.boot.is_some() => self.judge_leaf(),
@@ -153,6 +173,11 @@ impl Peer {
             if self.boot.is_some() && replaced.is_none() {
                 replaced = Some(self.ingest.0.sessions.enter(&self.host, self.number));
             }
+            // Answers first: they need not wait until batches are decoded.
+            if !self.write().await {
+                break;
+            }
+            self.decode().await;
             if !self.write().await {
                 break;
             }
@@ -216,7 +241,11 @@ impl Peer {
     async fn receive(&mut self, read: Read) {
         let now = self.ingest.now();
         let Read { frame, room } = read;
+        if self.session.is_closed() {
+            return;
+        }
         let judged = match frame {
+            Ok(frame) if frame.kind == MessageType::MetricSet => self.judge_set(frame, now).await,
             Ok(frame) => self.session.receive(frame, now),
             Err(fault) => self.session.receive_fault(fault, now),
         };
@@ -226,6 +255,33 @@ impl Peer {
                 self.take(incoming, room).await;
             }
             Err(fault) => self.fault(fault),
+        }
+    }
+
+    /// Has a metric set judged where its size holds up nobody else. Nobody needs the session meanwhile.
+    async fn judge_set(&mut self, frame: Frame, now: Now) -> Result<Incoming, Fault> {
+        let stand_in = AggregatorSession::accept(self.ingest.speaker(), nothing(&self.host));
+        let mut session = std::mem::replace(&mut self.session, stand_in);
+        let judged = self.ingest.0.decoders.set(move || (session.receive(frame, now), session)).await;
+        let Some((judged, session)) = judged else {
+            self.cannot_decode();
+            return Err(Fault { code: ErrorCode::Busy, disconnect: true });
+        };
+        self.session = session;
+        judged
+    }
+
+    /// What this session brought could not be decoded, for no fault of its own: what is not acknowledged comes again.
+    pub(super) fn cannot_decode(&mut self) {
+        self.leave(GoodbyeReason::Stopping, "this aggregator could not decode what it brought");
+        self.connection.close(VarInt::from_u32(5), b"not decoded");
+    }
+
+    /// The stream of a boot of this host.
+    pub(super) fn stream(&mut self, boot: BootId) -> Arc<StreamKey> {
+        match &self.stream {
+            Some(stream) if stream.boot == boot => Arc::clone(stream),
+            _ => Arc::clone(self.stream.insert(hello::key(&self.ingest, &self.host, boot, self.classification))),
         }
     }
 
@@ -243,18 +299,23 @@ impl Peer {
         match incoming {
             Incoming::Hello(hello) => self.hello(hello).await,
             Incoming::Heartbeat(heartbeat) => self.heartbeat(heartbeat),
-            Incoming::Telemetry(batch) => self.telemetry(batch, room).await,
+            Incoming::Telemetry(telemetry) => self.judged.push(Judged { telemetry, room }),
             Incoming::Poison(rejected) => {
                 let code = ErrorCode::from_number(rejected.code);
                 self.ingest.0.telemetry.fault(code);
                 tracing::warn!(host = %self.host, first = rejected.first.0, %code, "a batch was rejected");
                 self.session.flush(None, self.ingest.now());
             }
-            Incoming::Gap(gap) => self.gaps(gap).await,
+            Incoming::Gap(gap) => {
+                // In order with the batches before it.
+                self.decode().await;
+                self.gaps(gap).await;
+            }
             Incoming::MetricSet(set) => {
                 let set = Arc::new(set);
                 self.ingest.0.sets.remember(&set);
-                // In order with the batches behind it; waiting here is what pushes back on the peer.
+                self.decode().await;
+                // In order with the batches around it; waiting here is what pushes back on the peer.
                 let _ = self.jobs.send(Job::Set(set, room)).await;
             }
             Incoming::Goodbye(reason) => self.why = Some(format!("the agent said goodbye: {reason:?}")),
@@ -298,7 +359,7 @@ impl Peer {
         self.bundle_version = heartbeat.bundle_version;
         let (Some(boot), epoch) = (self.boot, self.epoch.epoch()) else { return };
         if let Some(last) = heartbeat.last_tick {
-            let key = hello::key(&self.ingest, &self.host, boot, self.classification);
+            let key = self.stream(boot);
             if let Err(error) = self.ingest.0.store.warm().expect(&key, TickRange { first: last, last }) {
                 tracing::debug!(host = %self.host, %error, "the ledger could not be told the last tick");
             }

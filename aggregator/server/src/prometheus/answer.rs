@@ -29,7 +29,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    fn name(self) -> &'static str {
+    /// All of them.
+    pub(super) const ALL: [Self; 5] =
+        [Self::BadData, Self::Execution, Self::Timeout, Self::Unavailable, Self::Internal];
+
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::BadData => "bad_data",
             Self::Execution => "execution",

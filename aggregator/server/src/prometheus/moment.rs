@@ -3,14 +3,14 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Times beyond the year 4000 either way are typing errors; the bound keeps every sum inside an `i64`.
-const MAX_TIME_MS: i64 = 64_060_588_800_000;
+/// The first and the last millisecond that RFC 3339 can name, of the years 0 and 9999; they keep every sum inside an `i64`.
+const TIMES_MS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 /// Durations beyond this (292 years, Go's own bound) are typing errors.
 const MAX_DURATION_MS: i64 = 9_223_372_036_854;
 
 /// A text that is no time or duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum MomentError {
+pub enum MomentError {
     /// Not a time.
     #[error(
         "cannot parse {0:?} to a valid timestamp: give Unix seconds (1700000000.5) or RFC 3339 (2026-01-02T03:04:05Z)"
@@ -22,7 +22,7 @@ pub(crate) enum MomentError {
 }
 
 /// A time, in milliseconds since 1970: Unix seconds with or without a fraction, or RFC 3339.
-pub(crate) fn parse_time(text: &str) -> Result<i64, MomentError> {
+pub fn parse_time(text: &str) -> Result<i64, MomentError> {
     let refused = || MomentError::Time(shown(text));
     let ms = match text.parse::<f64>() {
         Ok(seconds) => milliseconds(seconds).ok_or_else(refused)?,
@@ -31,11 +31,11 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, MomentError> {
             i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).map_err(|_| refused())?
         }
     };
-    if ms.abs() <= MAX_TIME_MS { Ok(ms) } else { Err(refused()) }
+    if TIMES_MS.contains(&ms) { Ok(ms) } else { Err(refused()) }
 }
 
 /// A duration, in milliseconds: seconds with or without a fraction, or Prometheus's form (`1h30m`).
-pub(crate) fn parse_duration(text: &str) -> Result<i64, MomentError> {
+pub fn parse_duration(text: &str) -> Result<i64, MomentError> {
     let refused = || MomentError::Duration(shown(text));
     let ms = match text.parse::<f64>() {
         Ok(seconds) => milliseconds(seconds).ok_or_else(refused)?,

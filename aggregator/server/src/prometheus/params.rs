@@ -4,50 +4,65 @@ use super::answer::Refused;
 use super::filter::Filter;
 use super::moment::{parse_duration, parse_time};
 use super::selector::Selector;
-use crate::api::problem::Problem;
-use axum::body::to_bytes;
+use crate::api::parameters::{Pairs, ParameterError, decode};
+use crate::api::problem::{Problem, ProblemKind};
+use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, Response};
+use axum::response::IntoResponse;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes of a form: some longest selectors.
 const MAX_FORM_BYTES: usize = 64 << 10;
-/// Parameters in a request.
-const MAX_PARAMS: usize = 256;
 /// Selectors of one request; each is tried on every series.
 const MAX_SELECTORS: usize = 32;
 
-/// The parameters, in the order in which they came; those of the form first, as in Prometheus.
+/// The parameters, in the order in which they came; those of the form first, as in Prometheus. Of a name that comes twice
+/// the first one counts, and names that mean nothing here are left out: both as in Prometheus, whose clients rely on it.
 #[derive(Debug)]
-pub(crate) struct Params(Vec<(String, String)>);
+pub(crate) struct Params(Pairs);
 
 impl<S: Send + Sync> FromRequest<S> for Params {
-    type Rejection = Problem;
+    type Rejection = Response<Body>;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let query = request.uri().query().unwrap_or_default().to_owned();
-        let mut params = Vec::new();
-        if request.method() == Method::POST {
-            let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            let kind = kind.split(';').next().unwrap_or_default().trim();
-            if !kind.is_empty() && !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-                return Err(Problem::media_type());
-            }
-            let form = to_bytes(request.into_body(), MAX_FORM_BYTES).await.map_err(|_| {
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the form does not come whole or is too large")
-                    .remedy(format!("send at most {MAX_FORM_BYTES} bytes; use shorter selectors"))
-            })?;
-            params.extend(form_urlencoded::parse(&form).into_owned().take(MAX_PARAMS + 1));
+    async fn from_request(request: Request, _: &S) -> Result<Self, Response<Body>> {
+        let refused = |error: ParameterError| Refused::bad(error).into_response();
+        let query = decode(request.uri().query().unwrap_or_default().as_bytes()).map_err(refused)?;
+        if request.method() != Method::POST {
+            return Ok(Self(query));
         }
-        params.extend(form_urlencoded::parse(query.as_bytes()).into_owned().take(MAX_PARAMS + 1));
-        if params.len() > MAX_PARAMS {
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "there are too many parameters")
-                .remedy(format!("send at most {MAX_PARAMS}")));
+        let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if !kind.is_empty() && !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            return Err(Problem::media_type().into_response());
         }
+        let form = to_bytes(request.into_body(), MAX_FORM_BYTES).await.map_err(|_| {
+            let problem = Problem::new(ProblemKind::PayloadTooLarge, "the form does not come whole or is too large");
+            problem.remedy(format!("send at most {MAX_FORM_BYTES} bytes; use shorter selectors")).into_response()
+        })?;
+        let mut params = decode(&form).map_err(refused)?;
+        params.extend(query);
         Ok(Self(params))
     }
+}
+
+/// Whether the parameters of a URL and those of a form are such as every kind of query would take; if not, what is wrong
+/// with one of them. What a request undergoes before any series is looked at, for tests with odd ones.
+pub fn judge(query: &[u8], form: &[u8]) -> Result<(), String> {
+    let mut pairs = decode(form).map_err(|error| error.to_string())?;
+    pairs.extend(decode(query).map_err(|error| error.to_string())?);
+    let params = Params(pairs);
+    let each = [
+        params.query().map(drop),
+        params.matches().map(drop),
+        ["time", "start", "end"].into_iter().try_for_each(|name| params.time(name).map(drop)),
+        params.step().map(drop),
+        params.timeout().map(drop),
+        params.limit().map(drop),
+    ];
+    each.into_iter().collect::<Result<(), Refused>>().map_err(|refused| refused.error)
 }
 
 impl Params {
@@ -82,16 +97,20 @@ impl Params {
     pub(super) fn timeout(&self) -> Result<Option<Duration>, Refused> {
         let Some(text) = self.get("timeout") else { return Ok(None) };
         let ms = parse_duration(text).map_err(|error| Refused::parameter("timeout", error))?;
-        Ok(Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0))))
+        match u64::try_from(ms) {
+            Ok(ms) if ms > 0 => Ok(Some(Duration::from_millis(ms))),
+            _ => Err(Refused::parameter("timeout", "the time to wait must be over 0")),
+        }
     }
 
     /// How many series or names the client wants at most; 0 and none are no limit.
     pub(super) fn limit(&self) -> Result<usize, Refused> {
         let Some(text) = self.get("limit") else { return Ok(usize::MAX) };
-        match text.parse() {
-            Ok(0) => Ok(usize::MAX),
-            Ok(limit) => Ok(limit),
-            Err(_) => Err(Refused::parameter("limit", "limit must be a whole number, 0 or more")),
+        // Signed, as in Prometheus: what is refused there is refused here.
+        match text.parse::<i64>().map(usize::try_from) {
+            Ok(Ok(0)) => Ok(usize::MAX),
+            Ok(Ok(limit)) => Ok(limit),
+            _ => Err(Refused::parameter("limit", "limit must be a whole number, 0 or more")),
         }
     }
 

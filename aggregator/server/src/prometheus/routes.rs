@@ -2,11 +2,12 @@
 
 use super::answer::{self, Answer, Failure, Refused};
 use super::collect::Shape;
+use super::document::{NamesAnswer, QueryAnswer, QueryErrors, RangeAnswer, SeriesAnswer};
 use super::engine::{Distinct, Names, select};
 use super::names::is_label_name;
 use super::params::Params;
 use crate::api::App;
-use crate::api::problem::Problem;
+use crate::api::openapi::{Duration as Stretch, Moment, RangeSelector, Selector};
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -28,12 +29,12 @@ const NAMES_LOOK_BACK_MS: i64 = 3_600_000;
 #[utoipa::path(
     method(get, post), path = "/prometheus/api/v1/query", tag = "prometheus",
     params(
-        ("query" = String, Query, description = "a plain selector, such as `node_load1{host=\"h1\"}` or `node_load1[5m]`"),
-        ("time" = Option<String>, Query, description = "Unix seconds or RFC 3339; now, if absent"),
-        ("timeout" = Option<String>, Query, description = "a duration; 25 s at most"),
-        ("limit" = Option<u64>, Query, description = "series in the answer"),
+        ("query" = RangeSelector, Query, description = "a plain selector, such as `node_load1{host=\"h1\"}` or `node_load1[5m]`"),
+        ("time" = Option<Moment>, Query, description = "now, if absent"),
+        ("timeout" = Option<Stretch>, Query, description = "how long to wait; 25 s, if absent or over that"),
+        ("limit" = Option<i64>, Query, minimum = 0, description = "series in the answer at most; 0 and absent: all", example = 100),
     ),
-    responses((status = 200, description = "Prometheus's JSON: resultType `vector`, or `matrix` for a range", body = serde_json::Value), QueryErrors)
+    responses((status = 200, description = "Prometheus's JSON: resultType `vector`, or `matrix` for a range", body = QueryAnswer), QueryErrors)
 )]
 pub(crate) async fn query(State(app): State<Arc<App>>, params: Params) -> Response<Body> {
     let work = async {
@@ -58,14 +59,14 @@ pub(crate) async fn query(State(app): State<Arc<App>>, params: Params) -> Respon
 #[utoipa::path(
     method(get, post), path = "/prometheus/api/v1/query_range", tag = "prometheus",
     params(
-        ("query" = String, Query, description = "a plain selector without a range"),
-        ("start" = String, Query, description = "Unix seconds or RFC 3339"),
-        ("end" = String, Query, description = "Unix seconds or RFC 3339"),
-        ("step" = String, Query, description = "seconds or a duration; 11,000 steps at most"),
-        ("timeout" = Option<String>, Query, description = "a duration; 25 s at most"),
-        ("limit" = Option<u64>, Query, description = "series in the answer"),
+        ("query" = Selector, Query, description = "a plain selector without a range"),
+        ("start" = Moment, Query, description = "the first step"),
+        ("end" = Moment, Query, description = "the last step is here or before; not before `start`"),
+        ("step" = Stretch, Query, description = "from one step to the next; 11,000 steps at most"),
+        ("timeout" = Option<Stretch>, Query, description = "how long to wait; 25 s, if absent or over that"),
+        ("limit" = Option<i64>, Query, minimum = 0, description = "series in the answer at most; 0 and absent: all", example = 100),
     ),
-    responses((status = 200, description = "Prometheus's JSON: resultType `matrix`", body = serde_json::Value), QueryErrors)
+    responses((status = 200, description = "Prometheus's JSON: resultType `matrix`", body = RangeAnswer), QueryErrors)
 )]
 pub(crate) async fn query_range(State(app): State<Arc<App>>, params: Params) -> Response<Body> {
     let work = async {
@@ -99,12 +100,12 @@ pub(crate) async fn query_range(State(app): State<Arc<App>>, params: Params) -> 
 #[utoipa::path(
     method(get, post), path = "/prometheus/api/v1/series", tag = "prometheus",
     params(
-        ("match[]" = Vec<String>, Query, description = "plain selectors; at least one"),
-        ("start" = Option<String>, Query, description = "Unix seconds or RFC 3339; an hour before `end`, if absent"),
-        ("end" = Option<String>, Query, description = "Unix seconds or RFC 3339; now, if absent"),
-        ("limit" = Option<u64>, Query, description = "series in the answer"),
+        ("match[]" = Vec<Selector>, Query, min_items = 1, max_items = 32, description = "plain selectors; at least one"),
+        ("start" = Option<Moment>, Query, description = "an hour before `end`, if absent"),
+        ("end" = Option<Moment>, Query, description = "now, if absent; not before `start`"),
+        ("limit" = Option<i64>, Query, minimum = 0, description = "series in the answer at most; 0 and absent: all", example = 100),
     ),
-    responses((status = 200, description = "Prometheus's JSON: a list of label sets", body = serde_json::Value), QueryErrors)
+    responses((status = 200, description = "Prometheus's JSON: a list of label sets", body = SeriesAnswer), QueryErrors)
 )]
 pub(crate) async fn series(State(app): State<Arc<App>>, params: Params) -> Response<Body> {
     let work = async {
@@ -125,12 +126,12 @@ pub(crate) async fn series(State(app): State<Arc<App>>, params: Params) -> Respo
 #[utoipa::path(
     method(get, post), path = "/prometheus/api/v1/labels", tag = "prometheus",
     params(
-        ("match[]" = Option<Vec<String>>, Query, description = "only of series that one of these selectors names"),
-        ("start" = Option<String>, Query, description = "Unix seconds or RFC 3339; an hour before `end`, if absent"),
-        ("end" = Option<String>, Query, description = "Unix seconds or RFC 3339; now, if absent"),
-        ("limit" = Option<u64>, Query, description = "names in the answer"),
+        ("match[]" = Option<Vec<Selector>>, Query, max_items = 32, description = "only of series that one of these selectors names"),
+        ("start" = Option<Moment>, Query, description = "an hour before `end`, if absent"),
+        ("end" = Option<Moment>, Query, description = "now, if absent; not before `start`"),
+        ("limit" = Option<i64>, Query, minimum = 0, description = "names in the answer at most; 0 and absent: all", example = 100),
     ),
-    responses((status = 200, description = "Prometheus's JSON: a list of names", body = serde_json::Value), QueryErrors)
+    responses((status = 200, description = "Prometheus's JSON: a list of names", body = NamesAnswer), QueryErrors)
 )]
 pub(crate) async fn labels(State(app): State<Arc<App>>, params: Params) -> Response<Body> {
     let work = async {
@@ -147,13 +148,13 @@ pub(crate) async fn labels(State(app): State<Arc<App>>, params: Params) -> Respo
 #[utoipa::path(
     get, path = "/prometheus/api/v1/label/{name}/values", tag = "prometheus",
     params(
-        ("name" = String, Path, description = "the label; `__name__` for metric names, `host` for hosts"),
-        ("match[]" = Option<Vec<String>>, Query, description = "only of series that one of these selectors names"),
-        ("start" = Option<String>, Query, description = "Unix seconds or RFC 3339; an hour before `end`, if absent"),
-        ("end" = Option<String>, Query, description = "Unix seconds or RFC 3339; now, if absent"),
-        ("limit" = Option<u64>, Query, description = "values in the answer"),
+        ("name" = String, Path, pattern = "^[a-zA-Z_][a-zA-Z0-9_]*$", example = "host", description = "the label; `__name__` for metric names, `host` for hosts"),
+        ("match[]" = Option<Vec<Selector>>, Query, max_items = 32, description = "only of series that one of these selectors names"),
+        ("start" = Option<Moment>, Query, description = "an hour before `end`, if absent"),
+        ("end" = Option<Moment>, Query, description = "now, if absent; not before `start`"),
+        ("limit" = Option<i64>, Query, minimum = 0, description = "values in the answer at most; 0 and absent: all", example = 100),
     ),
-    responses((status = 200, description = "Prometheus's JSON: a list of values", body = serde_json::Value), QueryErrors)
+    responses((status = 200, description = "Prometheus's JSON: a list of values", body = NamesAnswer), QueryErrors)
 )]
 pub(crate) async fn label_values(
     State(app): State<Arc<App>>,
@@ -213,47 +214,4 @@ async fn within_limits(
             Refused { failure: Failure::Timeout, error }.into_response()
         }
     }
-}
-
-/// How a query is refused: in Prometheus's form, or as a problem if it did not get so far.
-#[derive(utoipa::IntoResponses)]
-#[expect(dead_code, reason = "read by the OpenAPI document only")]
-pub(crate) enum QueryErrors {
-    /// `bad_data`: a parameter is wrong, or the query is more than a plain selector.
-    #[response(status = 400)]
-    BadData(PrometheusError),
-    /// No token, or none that is good.
-    #[response(status = 401, content_type = "application/problem+json")]
-    Unauthorised(Problem),
-    /// The client takes no JSON.
-    #[response(status = 406, content_type = "application/problem+json")]
-    NotAcceptable(Problem),
-    /// The form is too large.
-    #[response(status = 413, content_type = "application/problem+json")]
-    TooLarge(Problem),
-    /// The body is no form.
-    #[response(status = 415, content_type = "application/problem+json")]
-    MediaType(Problem),
-    /// `execution`: the answer would be too large.
-    #[response(status = 422)]
-    Execution(PrometheusError),
-    /// `internal`: the store failed.
-    #[response(status = 500)]
-    Internal(PrometheusError),
-    /// `timeout` or `unavailable`: it took too long, or too much is asked at once.
-    #[response(status = 503)]
-    Unavailable(PrometheusError),
-}
-
-/// An error in Prometheus's form.
-#[derive(utoipa::ToSchema)]
-#[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "read by the OpenAPI document only")]
-pub(crate) struct PrometheusError {
-    /// Always `error`.
-    status: String,
-    /// `bad_data`, `execution`, `timeout`, `unavailable` or `internal`.
-    error_type: String,
-    /// What is wrong, for people.
-    error: String,
 }

@@ -4,15 +4,15 @@ use super::enrolment::HostCounts;
 use super::refused::{AdmissionDetail, RefusalsDetail};
 use super::trust::{Bundle, OwnIdentity, Policy};
 use super::{bad_parameter, limit};
-use crate::api::openapi::Refusals;
+use crate::api::openapi::{BadRequest, Refusals};
+use crate::api::parameters::only;
 use crate::api::problem::Problem;
 use crate::api::{ApiStats, App, ClassicalClient};
 use crate::live::{HostNow, Link};
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{RawQuery, State};
 use dsmil_protocol::ids::HostName;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
@@ -23,14 +23,27 @@ const SESSIONS: usize = 1_000;
 const MAX_SESSIONS: usize = 10_000;
 
 /// Which sessions are asked for.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::api) struct LinkParams {
     /// So many sessions at most; 1,000 if absent, 10,000 at most.
-    #[param(value_type = Option<u64>)]
-    limit: Option<String>,
+    #[param(minimum = 1, maximum = 10_000, example = 100)]
+    limit: Option<usize>,
     /// Only sessions of hosts behind this name: `next` of the answer before.
+    #[param(pattern = "^([a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?)?$", example = "h1")]
     after: Option<String>,
+}
+
+impl LinkParams {
+    fn read(query: Option<&str>) -> Result<Self, Problem> {
+        let [most, after] = only(query, ["limit", "after"])?;
+        // An empty name is in front of all: where whoever turns pages begins.
+        let after = after.filter(|after| !after.is_empty());
+        if after.as_deref().is_some_and(|after| HostName::new(after).is_err()) {
+            return Err(bad_parameter("after", "give `next` of the answer before, or leave it out"));
+        }
+        Ok(Self { limit: Some(limit(most.as_deref(), SESSIONS, MAX_SESSIONS)?), after })
+    }
 }
 
 /// A host's session.
@@ -174,16 +187,16 @@ pub(in crate::api) struct SecurityLink {
     params(LinkParams),
     responses(
         (status = 200, description = "The link's security", body = SecurityLink),
-        (status = 400, description = "A parameter is not valid", body = Problem, content_type = "application/problem+json"),
+        BadRequest,
         Refusals,
     )
 )]
 pub(in crate::api) async fn link(
     State(app): State<Arc<App>>,
-    params: Result<Query<LinkParams>, QueryRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Json<SecurityLink>, Problem> {
-    let Query(params) = params.map_err(|_| bad_parameter("limit or after", "give each parameter once"))?;
-    let limit = limit(params.limit.as_deref(), SESSIONS, MAX_SESSIONS)?;
+    let params = LinkParams::read(query.as_deref())?;
+    let limit = params.limit.unwrap_or(SESSIONS);
     let context = &app.context;
     let mut up = context.live.all();
     up.retain(|(_, now)| now.link == Link::Up);

@@ -2,17 +2,17 @@
 
 use super::{bad_parameter, limit};
 use crate::api::App;
-use crate::api::openapi::Refusals;
-use crate::api::problem::Problem;
+use crate::api::openapi::{BadRequest, Moment, Refusals};
+use crate::api::parameters::only;
+use crate::api::problem::{Problem, ProblemKind};
 use crate::prometheus::moment::parse_time;
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::extract::{RawQuery, State};
 use dsmil_protocol::ids::HostName;
-use dsmil_store::state::{LogQuery, SecurityEvent};
-use serde::{Deserialize, Serialize};
+use dsmil_store::state::{EventKind, LogQuery, SecurityEvent};
+use serde::Serialize;
 use std::sync::Arc;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 use utoipa::{IntoParams, ToSchema};
 
 /// Events in one answer, unless the request says otherwise.
@@ -21,19 +21,28 @@ const EVENTS: usize = 1_000;
 const MAX_EVENTS: usize = 5_000;
 
 /// Which events are asked for.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "read by the OpenAPI document only")]
 pub(in crate::api) struct LogParams {
-    /// Only events from this moment on: Unix seconds or RFC 3339.
-    since: Option<String>,
-    /// Only events of this kind: `token-created`, `token-removed`, `join`, `renewal`, `revocation`, `reinstatement`,
-    /// `trust-change` or `refusal`.
-    kind: Option<String>,
+    /// Only events from this moment on.
+    #[param(value_type = Option<Moment>)]
+    since: Option<i64>,
+    /// Only events of this kind.
+    #[param(schema_with = kinds, required = false)]
+    kind: Option<EventKind>,
     /// Only events about this host.
-    host: Option<String>,
+    #[param(value_type = Option<String>, pattern = "^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$", example = "h1")]
+    host: Option<HostName>,
     /// So many at most, the newest; 1,000 if absent, 5,000 at most.
-    #[param(value_type = Option<u64>)]
-    limit: Option<String>,
+    #[param(minimum = 1, maximum = 5_000, example = 20)]
+    limit: Option<usize>,
+}
+
+/// The names of the kinds.
+fn kinds() -> Object {
+    let names = EventKind::ALL.map(EventKind::as_str);
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build()
 }
 
 /// An event.
@@ -43,7 +52,7 @@ struct Event {
     id: i64,
     /// When, milliseconds since 1970. Of a sum of refusals the last one's time.
     at_ms: i64,
-    #[schema(example = "revocation")]
+    #[schema(schema_with = kinds)]
     kind: &'static str,
     /// To whom or to what: a host's name, `bundle 7`; of refusals the port.
     subject: String,
@@ -83,22 +92,21 @@ pub(in crate::api) struct SecurityLog {
     params(LogParams),
     responses(
         (status = 200, description = "The newest events that match", body = SecurityLog),
-        (status = 400, description = "A parameter is not valid", body = Problem, content_type = "application/problem+json"),
+        BadRequest,
         Refusals,
     )
 )]
 pub(in crate::api) async fn log(
     State(app): State<Arc<App>>,
-    params: Result<Query<LogParams>, QueryRejection>,
+    RawQuery(asked): RawQuery,
 ) -> Result<Json<SecurityLog>, Problem> {
-    let Query(params) = params.map_err(|_| bad_parameter("since, kind, host or limit", "give each parameter once"))?;
-    let query = query(&params)?;
+    let query = read(asked.as_deref())?;
     let limit = query.limit;
     // One more than is shown tells whether there are more.
     let query = LogQuery { limit: limit + 1, ..query };
     let mut found = app.context.registry.state().security_log(query).await.map_err(|error| {
         tracing::warn!(%error, "the security log could not be read");
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the security log could not be read")
+        Problem::new(ProblemKind::ServiceUnavailable, "the security log could not be read")
             .remedy("try again; if it lasts, look at the aggregator's log")
     })?;
     let truncated = found.len() > limit;
@@ -108,17 +116,14 @@ pub(in crate::api) async fn log(
     Ok(Json(SecurityLog { events: found.into_iter().map(|(id, event)| Event::new(id, event)).collect(), truncated }))
 }
 
-fn query(params: &LogParams) -> Result<LogQuery, Problem> {
-    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let since_ms = given(&params.since)
-        .map(|text| parse_time(&text).map_err(|error| bad_parameter("since", &error.to_string())))
-        .transpose()?;
-    let kind = given(&params.kind)
-        .map(|text| text.parse().map_err(|error| bad_parameter("kind", &format!("{error}"))))
-        .transpose()?;
-    let host = given(&params.host)
+fn read(query: Option<&str>) -> Result<LogQuery, Problem> {
+    let [since, kind, host, most] = only(query, ["since", "kind", "host", "limit"])?;
+    let since_ms =
+        since.map(|text| parse_time(&text).map_err(|error| bad_parameter("since", &error.to_string()))).transpose()?;
+    let kind = kind.map(|text| text.parse().map_err(|error| bad_parameter("kind", &format!("{error}")))).transpose()?;
+    let host = host
         .map(|text| HostName::new(text).map_err(|_| bad_parameter("host", "give a host's name as in the fleet file")))
         .transpose()?;
-    let limit = limit(params.limit.as_deref(), EVENTS, MAX_EVENTS)?;
+    let limit = limit(most.as_deref(), EVENTS, MAX_EVENTS)?;
     Ok(LogQuery { since_ms, kind, subject: host.map(|host| host.to_string()), limit })
 }

@@ -10,12 +10,11 @@ pub(super) mod log;
 pub(super) mod refused;
 pub(super) mod trust;
 
-use super::problem::Problem;
-use axum::http::StatusCode;
+use super::problem::{Problem, ProblemKind};
 
 /// The number of a parameter `limit`: `default` where it is left out, and never over `most`.
 fn limit(text: Option<&str>, default: usize, most: usize) -> Result<usize, Problem> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(default) };
+    let Some(text) = text else { return Ok(default) };
     match text.parse() {
         Ok(limit) if (1..=most).contains(&limit) => Ok(limit),
         _ => Err(bad_parameter("limit", &format!("give a number from 1 to {most}, or leave it out"))),
@@ -23,7 +22,7 @@ fn limit(text: Option<&str>, default: usize, most: usize) -> Result<usize, Probl
 }
 
 fn bad_parameter(name: &str, remedy: &str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, format!("the parameter {name} is not valid")).remedy(remedy)
+    Problem::new(ProblemKind::BadRequest, format!("the parameter {name} is not valid")).remedy(remedy)
 }
 
 /// The API tells all times in milliseconds since 1970; certificates and bundles have seconds.

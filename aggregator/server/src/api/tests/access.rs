@@ -32,7 +32,7 @@ async fn without_a_good_token_there_is_health_and_nothing_else() {
         let url = path.replace("{id}", "h1").replace("{name}", "host");
         for header in ["", "Basic eDp5", wrong, "Bearer"] {
             let answer = rig.request("GET", &url, &token(header), "").await;
-            if path == "/health" {
+            if crate::api::access::OPEN_PATHS.contains(&path) {
                 assert_eq!(answer.status, 200);
             } else {
                 assert_problem(&answer, 401, "unauthorized");
@@ -68,8 +68,61 @@ async fn every_refusal_is_a_problem_document() {
     let json = rig.request("POST", query, &[("content-type", "application/json")], "{}").await;
     assert_problem(&json, 415, "unsupported-media-type");
     let many = rig.get(&format!("{query}?{}", "a=b&".repeat(300))).await;
-    assert_problem(&many, 400, "bad-request");
+    assert_eq!((many.status, many.json()["errorType"].as_str()), (400, Some("bad_data")));
     assert_problem(&rig.request("GET", "/api/v1/sd", &[("host", "a b")], "").await, 400, "bad-request");
+    rig.close().await;
+}
+
+#[tokio::test]
+async fn what_is_no_text_and_what_is_not_known_is_refused_and_not_guessed_at() {
+    let rig = Rig::open().await;
+    let query = "/prometheus/api/v1/query";
+    for bad in [
+        "query=%zz",
+        "query=up%",
+        "query=%ff",
+        "query=%00",
+        "a=%c3&query=up",
+        "query=up&timeout=-1",
+        "query=up&limit=9223372036854775808",
+    ] {
+        let refused = rig.get(&format!("{query}?{bad}")).await;
+        assert_eq!((refused.status, refused.header("content-type")), (400, "application/json"), "{bad}");
+        assert_eq!(refused.json()["errorType"], "bad_data", "{bad}");
+        let form = rig.request("POST", query, &[("content-type", "application/x-www-form-urlencoded")], bad).await;
+        assert_eq!(form.status, 400, "{bad} in a form");
+    }
+    // As Prometheus has it: of two the first, and an empty one is none.
+    let answer = rig.get(&format!("{query}?query=node_load1&query=(&time=&unheard=of")).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    for bad in ["since=%zz", "lmit=1", "limit=", "limit=1&limit=1", "host=%00"] {
+        assert_problem(&rig.get(&format!("/api/v1/security/log?{bad}")).await, 400, "bad-request");
+    }
+    rig.close().await;
+}
+
+#[tokio::test]
+async fn other_methods_are_refused_with_those_that_there_are() {
+    let rig = Rig::open().await;
+    for method in ["OPTIONS", "TRACE", "PATCH", "PROPFIND", "post"] {
+        let refused = rig.request(method, "/api/v1/hosts", &[], "").await;
+        assert_problem(&refused, 405, "method-not-allowed");
+        assert_eq!(refused.header("allow"), "GET,HEAD", "{method}");
+    }
+    for (path, status) in [("/nowhere", 404), ("/%00", 404), ("/api/v1/hosts/%zz", 404), ("//health", 404)] {
+        let answer = rig.request("HEAD", path, &[], "").await;
+        assert_eq!((answer.status, answer.body.len()), (status, 0), "{path}");
+    }
+    rig.close().await;
+}
+
+#[tokio::test]
+async fn whoever_asks_at_too_great_a_length_is_told_so() {
+    let rig = Rig::open().await;
+    for _ in 0..20 {
+        let answer = rig.get(&format!("/prometheus/api/v1/query?query={}", "x".repeat(60_000))).await;
+        assert_eq!((answer.status, answer.body.len()), (431, 0));
+    }
     rig.close().await;
 }
 

@@ -1,8 +1,8 @@
 //! What is said of hosts.
 
 use super::fleet::{LEAF_END, key};
-use crate::live::Link;
 use super::rig::{FIRST_BOOT, NOW, Rig, SECOND_BOOT, T0};
+use crate::live::Link;
 use dsmil_authority::Fingerprint;
 use dsmil_crypto::policy::KeyExchange;
 use serde_json::json;

@@ -1,6 +1,7 @@
 //! The API over real TLS on loopback: a small fleet's data in a real store, asked by real clients.
 
 mod access;
+mod docs;
 mod fleet;
 mod hosts;
 mod prometheus;
@@ -16,6 +17,15 @@ async fn every_path_is_described_and_every_description_is_a_path() {
     let described: BTreeSet<&str> = document["paths"].as_object().expect("paths").keys().map(String::as_str).collect();
     let paths: BTreeSet<&str> = super::routes::paths().into_iter().collect();
     assert_eq!(described, paths);
+    every_reference_leads_somewhere(&document);
+    let ids: Vec<&str> = document["paths"]
+        .as_object()
+        .expect("paths")
+        .values()
+        .flat_map(|path| path.as_object().expect("methods").values())
+        .map(|operation| operation["operationId"].as_str().expect("an id"))
+        .collect();
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "an id is one operation's: {ids:?}");
 
     let rig = Rig::open().await;
     for path in paths {
@@ -29,15 +39,27 @@ async fn every_path_is_described_and_every_description_is_a_path() {
         assert_eq!(methods, allowed, "{path}");
         for method in methods {
             let responses = &document["paths"][path][&method]["responses"];
-            for status in ["200", "406", "503"] {
+            for status in ["200", "406", "431", "503"] {
                 assert!(responses.get(status).is_some(), "{method} {path} may answer {status}");
             }
-            assert_eq!(responses.get("401").is_some(), path != "/health", "{path}");
+            assert_eq!(responses.get("401").is_none(), super::access::OPEN_PATHS.contains(&path), "{path}");
         }
     }
     let served = rig.get("/openapi.json").await;
     assert_eq!((served.status, served.json()), (200, document));
     rig.close().await;
+}
+
+fn every_reference_leads_somewhere(value: &serde_json::Value) {
+    fn look(at: &serde_json::Value, document: &serde_json::Value) {
+        if let Some(reference) = at["$ref"].as_str() {
+            let pointer = reference.strip_prefix('#').expect("a reference into the document");
+            assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+        }
+        at.as_object().into_iter().flatten().for_each(|(_, part)| look(part, document));
+        at.as_array().into_iter().flatten().for_each(|part| look(part, document));
+    }
+    look(value, value);
 }
 
 #[tokio::test]
