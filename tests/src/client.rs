@@ -168,7 +168,8 @@ impl std::fmt::Debug for ApiClient {
     }
 }
 
-async fn whole(mut body: Incoming) -> Result<Bytes, ClientError> {
+/// A body to its end, which must not be too far.
+pub(crate) async fn whole(mut body: Incoming) -> Result<Bytes, ClientError> {
     let mut bytes = Vec::new();
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         if let Some(data) = frame?.data_ref() {

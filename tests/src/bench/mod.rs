@@ -117,7 +117,7 @@ pub fn run(options: &Options) -> anyhow::Result<Vec<Row>> {
     measure(Group::Series, &mut || series::figures(&capture))?;
     measure(Group::Detection, &mut detection::figures)?;
     measure(Group::Link, &mut link::figures)?;
-    measure(Group::Peers, &mut || peers::figures(&capture, &options.programs))?;
+    measure(Group::Peers, &mut || peers::figures(&capture))?;
     if options.groups.is_empty() {
         let took = clock.mono().saturating_sub(began).as_secs_f64() / 60.0;
         rows.push(Row::aimed("all of this", took, "min", Target::AtMost(15.0)).note("what was built before left out"));

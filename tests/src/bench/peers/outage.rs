@@ -1,0 +1,132 @@
+//! The drill: all backends are down for 90 s, meanwhile all agents are killed and started again. What a backend then has
+//! of one series, second by second, says what came through.
+
+use super::rig::Rig;
+use super::side::Contender;
+use std::time::Duration;
+
+/// Seconds before the outage that are judged, too.
+const BEFORE: Duration = Duration::from_secs(10);
+/// How long backends are down.
+const DOWN: Duration = Duration::from_secs(90);
+/// Agents are killed so long after the backends went …
+const KILLED_AFTER: Duration = Duration::from_secs(45);
+/// … and stay dead for so long.
+const DEAD: Duration = Duration::from_secs(15);
+/// From a program's start until its sampling must have begun: the slowest, Prometheus, finds its targets within 5 s.
+const START_UP: Duration = Duration::from_secs(5);
+/// Until what was held back has come: retries are up to half a minute apart by then.
+const CATCH_UP: Duration = Duration::from_secs(60);
+/// What is younger at the end is not judged: agents collect before they send, ours for ten seconds.
+const TAIL: Duration = Duration::from_secs(15);
+
+/// What became of the seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// Seconds that are judged.
+    pub(super) judged: u64,
+    /// Of these, seconds of which no sample is stored.
+    pub(super) lost: u64,
+    /// Samples stored twice.
+    pub(super) doubled: u64,
+}
+
+/// A span of time, Unix milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    from_ms: i64,
+    to_ms: i64,
+}
+
+impl Span {
+    fn contains(self, at_ms: i64) -> bool {
+        (self.from_ms..=self.to_ms).contains(&at_ms)
+    }
+
+    fn seconds(self) -> u64 {
+        u64::try_from((self.to_ms - self.from_ms) / 1000).unwrap_or(0)
+    }
+}
+
+/// Drills all contenders at once; none for one that does not get through.
+pub(super) fn drill(rig: &Rig, contenders: &mut [Contender<'_>]) -> Vec<Option<Verdict>> {
+    let now_ms = || rig.clock.wall_ms();
+    let from_ms = now_ms() - ms(BEFORE);
+    contenders.iter_mut().for_each(Contender::stop_backend);
+    let down = rig.clock.mono();
+    rig.sleep_until(down + KILLED_AFTER);
+    // Each is dead from its own kill on, and the first is killed some milliseconds before the last.
+    let killed: Vec<_> = contenders.iter_mut().map(|contender| (now_ms(), contender.kill_agents()).0).collect();
+    rig.sleep_until(down + KILLED_AFTER + DEAD);
+    let started: Vec<_> = contenders.iter_mut().map(|contender| (contender.start_agents(), now_ms()).1).collect();
+    rig.sleep_until(down + DOWN);
+    contenders.iter_mut().for_each(Contender::start_backend);
+    rig.sleep_until(rig.clock.mono() + CATCH_UP);
+    let judged = Span { from_ms, to_ms: now_ms() - ms(TAIL) };
+    let dead =
+        killed.into_iter().zip(started).map(|(from_ms, started)| Span { from_ms, to_ms: started + ms(START_UP) });
+    let verdicts = contenders.iter_mut().zip(dead).map(|(contender, dead)| {
+        let times = contender.times(judged.from_ms, judged.to_ms)?;
+        Some(judge(times, judged, dead))
+    });
+    verdicts.collect()
+}
+
+/// Looks for a sample a second within `judged`, but for `dead`. Samples need not be at whole seconds: between two that
+/// are n seconds apart, n - 1 are missing. Two within half a second are one and its double.
+fn judge(mut times: Vec<i64>, judged: Span, dead: Span) -> Verdict {
+    times.retain(|at| judged.contains(*at));
+    times.sort_unstable();
+    let doubled = times.windows(2).filter(|pair| pair[1] - pair[0] < 500).count();
+    times.dedup_by(|later, earlier| *later - *earlier < 500);
+    // As if there were samples at both ends: what is missing beside them counts.
+    times.insert(0, judged.from_ms);
+    times.push(judged.to_ms);
+    let mut lost = 0;
+    for pair in times.windows(2) {
+        let steps = (pair[1] - pair[0] + 500) / 1000;
+        lost += (1..steps).map(|n| pair[0] + n * (pair[1] - pair[0]) / steps).filter(|at| !dead.contains(*at)).count();
+    }
+    Verdict { judged: judged.seconds() - dead.seconds(), lost: lost as u64, doubled: doubled as u64 }
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).expect("seconds of a drill")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JUDGED: Span = Span { from_ms: 0, to_ms: 100_000 };
+    const DEAD: Span = Span { from_ms: 40_000, to_ms: 60_000 };
+
+    /// A sample a second, some milliseconds early or late.
+    fn times(seconds: impl Iterator<Item = i64>) -> Vec<i64> {
+        seconds.map(|n| n * 1000 + 300 + (n * 7919) % 90).collect()
+    }
+
+    #[test]
+    fn seconds_without_a_sample_are_lost_unless_the_agent_was_dead() {
+        let all = judge(times(0..100), JUDGED, DEAD);
+        assert_eq!(all, Verdict { judged: 80, lost: 0, doubled: 0 });
+        let but_dead = judge(times((0..40).chain(60..100)), JUDGED, DEAD);
+        assert_eq!(but_dead, Verdict { judged: 80, lost: 0, doubled: 0 });
+        let one_less = judge(times((0..40).chain(61..100)), JUDGED, DEAD);
+        assert_eq!(one_less, Verdict { judged: 80, lost: 1, doubled: 0 });
+        let late = judge(times((0..10).chain(80..100)), JUDGED, DEAD);
+        assert_eq!(late, Verdict { judged: 80, lost: 50, doubled: 0 });
+    }
+
+    #[test]
+    fn nothing_at_all_is_everything_lost() {
+        assert_eq!(judge(Vec::new(), JUDGED, DEAD), Verdict { judged: 80, lost: 78, doubled: 0 });
+    }
+
+    #[test]
+    fn a_sample_that_is_there_twice_is_doubled_and_stands_for_no_other() {
+        let mut twice = times((0..70).chain(72..100));
+        twice.extend([times(5..8), vec![200_000]].concat());
+        assert_eq!(judge(twice, JUDGED, DEAD), Verdict { judged: 80, lost: 2, doubled: 3 });
+    }
+}
