@@ -17,3 +17,4 @@ mod memory;
 mod pauses;
 mod reclassified;
 mod rig;
+mod silence;

@@ -23,7 +23,7 @@ use tokio_rustls::rustls::{
 };
 
 /// The name in both leaves: who is who does not matter here.
-pub(super) const NAME: &str = "aggregator.classical.example";
+pub(in crate::bench) const NAME: &str = "aggregator.classical.example";
 /// How long the leaves are good.
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Sessions that either end remembers.
@@ -31,7 +31,7 @@ const SESSIONS: usize = 256;
 
 /// Both ends of the classical link.
 #[derive(Clone, Debug)]
-pub(super) struct Classical {
+pub(in crate::bench) struct Classical {
     provider: Arc<CryptoProvider>,
     judge: Arc<WebPkiServerVerifier>,
     aggregator: Leaf,
@@ -52,7 +52,7 @@ impl Clone for Leaf {
 
 impl Classical {
     /// Makes keys and certificates; `folder` is one to write in.
-    pub(super) fn new(now_s: i64, folder: &Path) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn new(now_s: i64, folder: &Path) -> anyhow::Result<Self> {
         let root = HttpsRoot::create(now_s)?;
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(root.certificate_pem().as_bytes())?)?;
@@ -69,7 +69,7 @@ impl Classical {
     }
 
     /// The aggregator's end; as on the fleet link it hands out one ticket, or none at all.
-    pub(super) fn server(&self, resumable: bool) -> anyhow::Result<ServerConfig> {
+    pub(in crate::bench) fn server(&self, resumable: bool) -> anyhow::Result<ServerConfig> {
         let Leaf { chain, key } = self.aggregator.clone();
         let mut tls = ServerConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()?
@@ -83,7 +83,7 @@ impl Classical {
     }
 
     /// The agent's end, which remembers nothing yet.
-    pub(super) fn client(&self) -> anyhow::Result<ClientConfig> {
+    pub(in crate::bench) fn client(&self) -> anyhow::Result<ClientConfig> {
         let Leaf { chain, key } = self.agent.clone();
         let mut tls = ClientConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()?

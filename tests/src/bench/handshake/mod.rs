@@ -4,7 +4,7 @@
 //! Both ends are ours and in this process, each on a thread of its own; `classical` and `ends` make them, `serial` measures
 //! one handshake after the other, the kinds in turn, `crowd` as many as one thread can take.
 
-mod classical;
+pub(super) mod classical;
 mod crowd;
 mod ends;
 mod serial;
@@ -104,15 +104,15 @@ async fn measure() -> anyhow::Result<Vec<Row>> {
 }
 
 /// Who meets whom.
-struct Links {
-    aggregator: Link,
-    agent: Link,
-    classical: Classical,
+pub(super) struct Links {
+    pub(super) aggregator: Link,
+    pub(super) agent: Link,
+    pub(super) classical: Classical,
 }
 
 impl Links {
     /// Identities as a centre makes them; no program runs.
-    async fn make(clock: &Clock) -> anyhow::Result<Self> {
+    pub(super) async fn make(clock: &Clock) -> anyhow::Result<Self> {
         let fleet = Fleet::new(&Parents::default(), "dsmil-bench", clock)?;
         let host = HostName::new("h1")?;
         let centre = Centre::init(&fleet, std::slice::from_ref(&host), Ports::free()?)?;
