@@ -173,12 +173,10 @@ impl Peer {
             if self.boot.is_some() && replaced.is_none() {
                 replaced = Some(self.ingest.0.sessions.enter(&self.host, self.number));
             }
-            // Answers first: they need not wait until batches are decoded.
-            if !self.write().await {
-                break;
-            }
+            // Answers first: they need not wait until batches are decoded. What came is stored, whoever still listens.
+            let is_heard = self.write().await;
             self.decode().await;
-            if !self.write().await {
+            if !is_heard || !self.write().await {
                 break;
             }
         }
@@ -245,7 +243,10 @@ impl Peer {
             return;
         }
         let judged = match frame {
-            Ok(frame) if frame.kind == MessageType::MetricSet => self.judge_set(frame, now).await,
+            Ok(frame) if frame.kind == MessageType::MetricSet => match self.judge_set(frame, now).await {
+                Some(judged) => judged,
+                None => return self.cannot_decode(),
+            },
             Ok(frame) => self.session.receive(frame, now),
             Err(fault) => self.session.receive_fault(fault, now),
         };
@@ -258,23 +259,19 @@ impl Peer {
         }
     }
 
-    /// Has a metric set judged where its size holds up nobody else. Nobody needs the session meanwhile.
-    async fn judge_set(&mut self, frame: Frame, now: Now) -> Result<Incoming, Fault> {
+    /// Has a metric set judged where its size holds up nobody else; nothing if that cannot be. Nobody needs the session
+    /// meanwhile.
+    async fn judge_set(&mut self, frame: Frame, now: Now) -> Option<Result<Incoming, Fault>> {
         let stand_in = AggregatorSession::accept(self.ingest.speaker(), nothing(&self.host));
         let mut session = std::mem::replace(&mut self.session, stand_in);
-        let judged = self.ingest.0.decoders.set(move || (session.receive(frame, now), session)).await;
-        let Some((judged, session)) = judged else {
-            self.cannot_decode();
-            return Err(Fault { code: ErrorCode::Busy, disconnect: true });
-        };
+        let (judged, session) = self.ingest.0.decoders.set(move || (session.receive(frame, now), session)).await?;
         self.session = session;
-        judged
+        Some(judged)
     }
 
-    /// What this session brought could not be decoded, for no fault of its own: what is not acknowledged comes again.
+    /// The program is ending, or has a mistake in it. What was not acknowledged comes again.
     pub(super) fn cannot_decode(&mut self) {
-        self.leave(GoodbyeReason::Stopping, "this aggregator could not decode what it brought");
-        self.connection.close(VarInt::from_u32(5), b"not decoded");
+        self.leave(GoodbyeReason::Stopping, "this aggregator does not decode any more");
     }
 
     /// The stream of a boot of this host.
