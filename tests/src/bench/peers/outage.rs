@@ -73,12 +73,11 @@ pub(super) fn drill(rig: &Rig, contenders: &mut [Contender<'_>]) -> Vec<Option<V
 }
 
 /// Looks for a sample a second within `judged`, but for `dead`. Samples need not be at whole seconds: between two that
-/// are n seconds apart, n - 1 are missing. Two within half a second are one and its double.
+/// are n seconds apart, n - 1 are missing. Of two within half a second one is the other's double.
 fn judge(mut times: Vec<i64>, judged: Span, dead: Span) -> Verdict {
     times.retain(|at| judged.contains(*at));
     times.sort_unstable();
     let doubled = times.windows(2).filter(|pair| pair[1] - pair[0] < 500).count();
-    times.dedup_by(|later, earlier| *later - *earlier < 500);
     // As if there were samples at both ends: what is missing beside them counts.
     times.insert(0, judged.from_ms);
     times.push(judged.to_ms);

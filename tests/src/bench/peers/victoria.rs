@@ -135,9 +135,9 @@ impl<'f> Victoria<'f> {
         self.rig.eventually("VictoriaMetrics has merged", MERGED_WITHIN, || {
             let metrics = self.get("/metrics")?;
             let metrics = String::from_utf8_lossy(&metrics);
-            let running = ["vm_active_merges", "vm_active_force_merges"];
-            let mut gauges = metrics.lines().filter(|line| running.iter().any(|name| line.starts_with(name)));
-            Ok(gauges.all(|line| line.ends_with(" 0")))
+            // It merges in its own time: it is done when it is at rest and all samples are in one part.
+            let running = sum(&metrics, "vm_active_merges") + sum(&metrics, "vm_active_force_merges");
+            Ok(running == 0 && sum(&metrics, "vm_parts{type=\"storage/") == 1)
         })
     }
 
@@ -154,4 +154,27 @@ impl<'f> Victoria<'f> {
 /// Unix seconds with their fraction, from milliseconds.
 fn seconds(ms: i64) -> String {
     format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000))
+}
+
+/// The sum of all counters that begin like this.
+fn sum(metrics: &str, prefix: &str) -> u64 {
+    let lines = metrics.lines().filter(|line| line.starts_with(prefix));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_added_up() {
+        let metrics =
+            "vm_parts{type=\"indexdb\"} 7\nvm_parts{type=\"storage/big\"} 1\nvm_parts{type=\"storage/small\"} 2\n";
+        assert_eq!((sum(metrics, "vm_parts{type=\"storage/"), sum(metrics, "vm_rows")), (3, 0));
+    }
+
+    #[test]
+    fn a_time_has_its_milliseconds() {
+        assert_eq!(seconds(1_700_000_000_045), "1700000000.045");
+    }
 }
