@@ -37,7 +37,7 @@ struct Measure {
     #[arg(long, value_name = "S", default_value_t = 20)]
     ingest_seconds: u64,
     /// Connections that push batches.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
     connections: usize,
     /// Only these groups of figures.
     groups: Vec<Group>,
