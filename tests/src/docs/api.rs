@@ -1,6 +1,6 @@
 //! What the aggregator answers about itself: its metrics and its API's description, asked for as any client does.
 
-use super::{Page, table};
+use super::{Page, metrics};
 use crate::client::ApiClient;
 use anyhow::{Context, ensure};
 use dsmil_aggregator::config::{Advertise, Config, LinkSection, Listen};
@@ -9,12 +9,14 @@ use dsmil_aggregator::live::HostNow;
 use dsmil_aggregator::run;
 use dsmil_crypto::spiffe::TrustDomain;
 use dsmil_protocol::clock::BootEpoch;
-use dsmil_protocol::ids::{HostName, TenantId};
+use dsmil_protocol::ids::{BootId, HostName, TenantId, Tick, TickRange};
 use dsmil_protocol::message::{Heartbeat, HostTimes};
 use dsmil_protocol::metric::MetricSet;
+use dsmil_protocol::tlv::Classification;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Supervisor;
-use std::collections::BTreeSet;
+use dsmil_store::StreamKey;
+use dsmil_store::ledger::LossReason;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,31 +27,12 @@ const LATE: [&str; 2] = ["dsmil_journal_commit_age_seconds", "dsmil_hot_floor_ti
 /// How long the store may take to work.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A metric's name, type, help and labels.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Family {
-    name: String,
-    kind: String,
-    help: String,
-    labels: BTreeSet<String>,
-}
-
 /// The page of the aggregator's own metrics, and its OpenAPI document.
 pub(super) fn pages() -> anyhow::Result<[Page; 2]> {
     let (metrics, openapi) = ask()?;
-    let rows = families(&metrics).into_iter().map(|family| {
-        let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
-        [format!("`{}`", family.name), family.kind, labels.join(", "), family.help]
-    });
-    let introduction = "What an aggregator answers to `GET /metrics`: its own numbers. What hosts report is in \
-                        [host-metrics.md](host-metrics.md).";
-    let body = table(["name", "type", "labels", "meaning"], rows);
     let document: serde_json::Value = serde_json::from_str(&openapi).context("the OpenAPI document is JSON")?;
     let text = serde_json::to_string_pretty(&document)? + "\n";
-    Ok([
-        Page::markdown("metrics.md", "Metrics of the aggregator", introduction, &body),
-        Page { name: "openapi.json", text },
-    ])
+    Ok([metrics::page(&metrics)?, Page { name: "openapi.json", text }])
 }
 
 /// Starts an aggregator of no consequence and asks it.
@@ -85,6 +68,14 @@ async fn answers(folder: &Path, clock: &Clock, supervisor: &Supervisor) -> anyho
     let token = made.api_token.context("a new aggregator has a token")?;
     let client = ApiClient::new(running.https, &std::fs::read(&made.https_root)?, &token, clock.clone())?;
     running.live.welcomed(&HostName::new("h1")?, seen);
+    let key = Arc::new(StreamKey {
+        tenant: tenant.clone(),
+        host: HostName::new("h1")?,
+        boot: BootId([0; 16]),
+        classification: Classification::UNCLASS,
+    });
+    let lost = TickRange::new(Tick(0), Tick(0)).context("a range of one")?;
+    running.store.warm().record_gaps(&key, vec![(lost, LossReason::AgentDown)]).await?;
     // A commit, so that there is something to say about commits.
     running.store.warm().put_metric_set(&tenant, Arc::new(MetricSet::new(Vec::new())?)).await?;
     let give_up = clock.mono() + PATIENCE;
@@ -112,41 +103,4 @@ fn seen(host: &mut HostNow) {
         times: HostTimes { boot_ns: 0, wall_ns: 0 },
         exchange: None,
     });
-}
-
-/// The families of a page in Prometheus's text format, in its order.
-fn families(text: &str) -> Vec<Family> {
-    let mut found: Vec<Family> = Vec::new();
-    for line in text.lines() {
-        if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
-            found.push(Family { name: name.into(), help: help.into(), ..Family::default() });
-        } else if let Some((_, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
-            found.last_mut().into_iter().for_each(|family| family.kind = kind.into());
-        } else if let (Some(family), Some((_, rest))) = (found.last_mut(), line.split_once('{')) {
-            let labels = rest.split("\",").filter_map(|pair| pair.split_once("=\"")).map(|(label, _)| label.to_owned());
-            family.labels.extend(labels.filter(|label| label != "le"));
-        }
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn families_are_read() {
-        let text = "# HELP a_total All.\n# TYPE a_total counter\na_total{b=\"x\",c=\"y\"} 1\na_total{b=\"z\",c=\"\"} 2\n\
-                    # HELP d Some.\n# TYPE d histogram\nd_bucket{le=\"1\"} 0\nd_sum 0\n";
-        let family = |name: &str, kind: &str, help: &str, labels: &[&str]| Family {
-            name: name.into(),
-            kind: kind.into(),
-            help: help.into(),
-            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
-        };
-        assert_eq!(
-            families(text),
-            [family("a_total", "counter", "All.", &["b", "c"]), family("d", "histogram", "Some.", &[])]
-        );
-    }
 }

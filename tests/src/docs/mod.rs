@@ -1,13 +1,19 @@
 //! The reference pages under docs/generated, each a function of the product's code, so that none can be out of date
 //! without a test that says so.
 //!
-//! `source` reads doc comments out of source files; the other modules make pages.
+//! `source` reads doc comments out of source files, `runbooks` says which section helps with what, `links` follows every
+//! link of every page; the other modules make pages.
 
 mod api;
 mod commands;
 mod configuration;
 mod host_metrics;
+#[cfg(test)]
+mod links;
+mod metrics;
 mod protocol;
+mod refused;
+mod runbooks;
 mod source;
 
 use anyhow::Context;
@@ -40,7 +46,9 @@ pub fn pages(programs: &Path) -> anyhow::Result<Vec<Page>> {
     Ok(vec![
         protocol::tlvs(),
         protocol::messages(),
-        protocol::errors(),
+        refused::errors(),
+        refused::refusals(),
+        refused::problems(),
         configuration::page(),
         host_metrics::page()?,
         metrics,

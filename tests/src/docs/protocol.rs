@@ -1,12 +1,9 @@
-//! The tables of the wire: TLVs, messages, errors.
+//! The tables of the wire: TLVs and messages.
 
-use super::source::variants;
 use super::{Page, table};
 use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::frame::{MessageType, UNIMPLEMENTED};
 use dsmil_protocol::tlv::TlvType;
-
-const ERROR_SOURCE: &str = include_str!("../../../protocol/src/error.rs");
 
 /// The TLV types.
 pub(super) fn tlvs() -> Page {
@@ -42,22 +39,6 @@ pub(super) fn messages() -> Page {
     Page::markdown("messages.md", "Message types", "What a frame's type says about its payload.", &body)
 }
 
-/// The error codes, each with what to do about it: the runbook of refusals.
-pub(super) fn errors() -> Page {
-    let meanings = variants(ERROR_SOURCE);
-    let rows = ErrorCode::ALL.iter().map(|code| {
-        let meaning = meanings.get(&format!("{code:?}")).cloned().unwrap_or_default();
-        [code.number().to_string(), format!("`{}`", code.name()), meaning, code.remedy().to_owned()]
-    });
-    Page::markdown(
-        "errors.md",
-        "Error codes",
-        "Why a frame, a batch or a peer was refused, and what to do about it. The number crosses the wire; the name is in logs, \
-         in `dsmilctl` and in the labels of metrics.",
-        &table(["code", "name", "meaning", "what to do"], rows),
-    )
-}
-
 /// A cap as people write it.
 fn bytes(cap: usize) -> String {
     match cap {
@@ -70,15 +51,6 @@ fn bytes(cap: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_error_has_a_meaning_and_a_remedy() {
-        let meanings = variants(ERROR_SOURCE);
-        for code in ErrorCode::ALL {
-            assert!(meanings.contains_key(&format!("{code:?}")), "{code}");
-            assert!(!code.remedy().is_empty(), "{code}");
-        }
-    }
 
     #[test]
     fn caps_are_read_easily() {

@@ -37,13 +37,14 @@ pub(super) fn structures(source: &str) -> BTreeMap<String, Vec<Field>> {
     found
 }
 
-/// The doc comment of each line that begins with a variant's name and ` = `.
+/// The doc comment of each variant, be it a line of a table (`Name = …;`) or of an enumeration without data (`Name,`).
 pub(super) fn variants(source: &str) -> BTreeMap<String, String> {
-    items(source)
-        .into_iter()
-        .filter(|item| !item.doc.is_empty())
-        .filter_map(|item| Some((item.code.split_once(" = ")?.0.to_owned(), item.doc)))
-        .collect()
+    let name = |code: &str| {
+        let name = code.split_once(" = ").map(|(name, _)| name).or_else(|| code.strip_suffix(','))?;
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric()).then(|| name.to_owned())
+    };
+    let documented = items(source).into_iter().filter(|item| !item.doc.is_empty());
+    documented.filter_map(|item| Some((name(item.code)?, item.doc))).collect()
 }
 
 /// Every line of code up to the tests, attributes left out.
@@ -79,5 +80,7 @@ mod tests {
     fn variants_come_with_their_comments() {
         let found = variants("codes! {\n    /// It is bad.\n    Bad = 1, \"bad\", \"Mend it.\";\n}\nlet x = 1;");
         assert_eq!(found, BTreeMap::from([("Bad".into(), "It is bad.".into())]));
+        let found = variants("enum E {\n    /// It is\n    /// worse.\n    Worse,\n}\n/// No.\nfn f(a: u8) {}");
+        assert_eq!(found, BTreeMap::from([("Worse".into(), "It is worse.".into())]));
     }
 }
