@@ -242,7 +242,7 @@ fn an_agent_that_does_not_run_is_read_from_what_it_left() {
     let dir = tempfile::tempdir().expect("a folder");
     let (out, err, code) = ctl(dir.path(), &["status"]);
     assert_eq!((out.as_str(), code), ("", 2));
-    assert!(err.contains("systemctl start dsmil-agent") && err.contains("dsmilctl host spool"), "{err}");
+    assert!(err.contains("start it (`dsmil-agent run`)") && err.contains("dsmilctl host spool"), "{err}");
     let (_, err, code) = ctl(dir.path(), &["spool"]);
     assert!(code == 2 && err.contains("there is no spool at"), "{err}");
 

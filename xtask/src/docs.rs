@@ -19,18 +19,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // The generator asks the programs for their help, and finds them beside itself.
-    cargo::build(&[
-        "--quiet",
-        "-p",
-        "dsmil-agent",
-        "-p",
-        "dsmil-aggregator",
-        "-p",
-        "dsmilctl",
-        "-p",
-        "xtask",
-        "--bins",
-    ])?;
+    cargo::build(&["-p", "dsmil-agent", "-p", "dsmil-aggregator", "-p", "dsmilctl", "-p", "xtask", "--bins"])?;
     let mut generate = cargo::cargo(["run", "--quiet", "-p", "e2e", "--bin", GENERATOR, "--"]);
     cargo::succeed(generate.args(args.check.then_some("--check")))
 }

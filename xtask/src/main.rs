@@ -9,6 +9,7 @@ mod dist;
 mod docs;
 mod elf;
 mod house;
+mod picture;
 mod source;
 mod step;
 mod test;
@@ -41,6 +42,8 @@ enum Verb {
     Tidy,
     /// Print how long files and functions are, here and in other checkouts, beside each other.
     House(house::Args),
+    /// Draw docs/pictures from the figures beside them.
+    Picture,
     /// Write docs/generated from the code.
     Docs(docs::Args),
     /// Build the static release binaries into target/dist.
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args),
         Verb::Tidy => tidy::run(),
         Verb::House(args) => house::run(&args),
+        Verb::Picture => picture::run(),
         Verb::Docs(args) => docs::run(&args),
         Verb::Dist => dist::run(),
     };

@@ -75,7 +75,7 @@ fn print_joined(joined: &Joined, again: bool) {
     if !joined.differences.is_empty() {
         println!("next        decide what agent.toml is to say where it differs; until then it counts as it is");
     }
-    println!("next        `dsmil-agent check`, then {verb} the agent: `systemctl {verb} dsmil-agent`");
+    println!("next        `dsmil-agent check`, then {verb} the agent: `dsmil-agent run`");
 }
 
 fn print_failure(error: &JoinError) {

@@ -138,10 +138,10 @@ fn ask(args: &HostArgs) -> anyhow::Result<Document> {
 
 /// The agent does not run: what did it leave?
 fn left_behind(args: &HostArgs, error: ClientError) -> anyhow::Result<Document> {
-    let not_running = "start it (`systemctl start dsmil-agent`), or name its socket with --socket";
+    let not_running = "start it (`dsmil-agent run`), or name its socket with --socket";
     if matches!(args.verb, HostVerb::Status) {
         let also = "`dsmilctl host spool` and `gaps` read what it left";
-        return Err(anyhow::Error::new(error).context(format!("the agent does not answer: {not_running}; {also}")));
+        bail!("{error}: {not_running}; {also}");
     }
     let Inspection { spool, gaps, damage } = inspect(&args.spool)
         .with_context(|| format!("the agent does not run ({error}), and what it left cannot be read"))?;

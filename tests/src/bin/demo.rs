@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use dsmil_runtime::clock::Clock;
-use e2e::demo::{self, MAX_HOSTS, Options};
+use e2e::demo::{self, MAX_HOSTS, MAX_SECONDS, Options};
 use e2e::fleet::{Parents, guard};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ struct Cli {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_HOSTS)))]
     hosts: u32,
     /// End after so many seconds; else Ctrl-C does.
-    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
     seconds: Option<u64>,
     /// Make the last line of standard output one JSON object of figures, and say all else on standard error.
     #[arg(long)]

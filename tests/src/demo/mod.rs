@@ -9,7 +9,7 @@ mod screen;
 
 pub use report::{Delays, Report};
 
-use crate::fleet::{self, AgentProc, Centre, Fleet, Parents, Ports, SimOptions, SimProc};
+use crate::fleet::{self, AgentProc, Centre, Fleet, Parents, Ports, Program, SimOptions, SimProc};
 use crate::sim::{NAME_PREFIX, Summary};
 use anyhow::{Context, bail};
 use dsmil_protocol::ids::HostName;
@@ -25,6 +25,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const NAME: &str = "dsmil-demo";
 /// Simulated hosts that one process and one machine's loopback carry.
 pub const MAX_HOSTS: u32 = 5000;
+/// A week: longer than anybody watches, and short of where arithmetic with it would end.
+pub const MAX_SECONDS: u64 = 604_800;
 /// How often something is shown while nobody watches.
 const QUIET_EVERY: u64 = 5;
 /// How long the last acknowledged ticks may take to show in the ledger.
@@ -194,19 +196,21 @@ fn introduce(options: &Options, fleet: &Fleet, cast: &Cast<'_>, out: &mut dyn Wr
         0 => String::new(),
         hosts => format!(" and {hosts} simulated"),
     };
-    let (address, token) = (centre.api().address(), centre.token());
+    let (address, token, root) = (centre.api().address(), centre.token(), centre.https_root().display());
     writeln!(out, "A fleet of this host ({host}){simulated}; programs run as {user}.\n")?;
     writeln!(out, "  API    https://{address}")?;
     writeln!(out, "  token  {token}")?;
-    writeln!(
-        out,
-        "  try    curl --cacert {} -H \"Authorization: Bearer {token}\" https://{address}/api/v1/hosts/{host}",
-        centre.https_root().display()
-    )?;
     writeln!(out, "  files  {} and {}, until the end\n", fleet.disk().display(), fleet.ram().display())?;
-    if options.seconds.is_none() {
-        writeln!(out, "Ctrl-C ends it.\n")?;
-    }
+    writeln!(out, "In another terminal: what the centre knows of this host, its newest values, and what its agent says.\n")?;
+    let curl = format!("curl -sS --cacert {root} -H \"Authorization: Bearer {token}\"");
+    writeln!(out, "  {curl} https://{address}/api/v1/hosts/{host}")?;
+    writeln!(out, "  {curl} https://{address}/api/v1/hosts/{host}/metrics")?;
+    let ctl = fleet.launcher().path(Program::Ctl);
+    writeln!(out, "  {} host status --socket {}\n", ctl.display(), cast.agent.socket().display())?;
+    match options.seconds {
+        Some(seconds) => writeln!(out, "It ends after {seconds} s, or at Ctrl-C.\n"),
+        None => writeln!(out, "Ctrl-C ends it.\n"),
+    }?;
     Ok(())
 }
 
