@@ -2,6 +2,7 @@
 
 use crate::batch_table::StreamRow;
 use crate::record::StreamKey;
+use crate::set_use;
 use dsmil_protocol::ids::{BootId, HostName, TenantId};
 use dsmil_protocol::metric::SetId;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -14,6 +15,8 @@ pub(crate) struct Catalog {
     hosts: HashMap<(TenantId, HostName), (i64, i64)>,
     boots: HashMap<(i64, BootId), i64>,
     sets: HashMap<(TenantId, SetId), i64>,
+    /// Until when sets are known to be in use.
+    used: HashMap<i64, i64>,
 }
 
 /// Names kept in memory at most, of each kind; beyond it the memory starts over and the database is asked again.
@@ -87,6 +90,15 @@ impl Catalog {
             remember(&mut self.sets, name, id);
         }
         Ok(id)
+    }
+
+    /// Notes until when a set is in use, if that is later than what is noted.
+    pub(crate) fn use_set(&mut self, db: &Connection, set: i64, until_ms: i64) -> Result<(), rusqlite::Error> {
+        if self.used.get(&set).is_none_or(|known| *known < until_ms) {
+            set_use::extend(db, set, until_ms)?;
+            remember(&mut self.used, set, until_ms);
+        }
+        Ok(())
     }
 
     /// The row of a metric set by name only, remembered: for a database that keeps no contents.

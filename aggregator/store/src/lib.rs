@@ -14,6 +14,7 @@ pub mod record;
 mod batch_table;
 mod catalog;
 mod ledger_table;
+mod set_use;
 mod sqlite;
 #[cfg(test)]
 mod testing;

@@ -7,6 +7,7 @@ use crate::catalog::Catalog;
 use crate::ledger::{BootLedger, LossReason, MAX_SEGMENTS};
 use crate::ledger_table;
 use crate::record::{Appended, BatchRecord, Refusal, StreamKey};
+use crate::set_use;
 use dsmil_protocol::ids::{TenantId, TickRange};
 use dsmil_protocol::metric::{MetricSet, SetId};
 use dsmil_protocol::tick_set::TickSet;
@@ -28,6 +29,8 @@ pub(super) struct Group<'a> {
     pub(super) catalog: &'a mut Catalog,
     pub(super) shared: &'a Shared,
     pub(super) touched: Touched,
+    /// When that is, Unix ms.
+    pub(super) now_ms: i64,
 }
 
 impl Group<'_> {
@@ -55,6 +58,7 @@ impl Group<'_> {
             return Ok(Appended::Refused(Refusal::Fragmented));
         }
         self.catalog.widen(&self.tx, &batch.key, batch.end_ms() - batch.start_ms)?;
+        self.catalog.use_set(&self.tx, set, set_use::until(self.now_ms, batch.end_ms()))?;
         batch_table::insert(&self.tx, row, set, batch)?;
         Ok(Appended::Stored)
     }

@@ -205,6 +205,8 @@ pub struct Pruned {
     /// Ledgers of boots removed, of which no batch is left and nothing was heard since, and after which their host was heard
     /// of in another boot.
     pub ledgers: u64,
+    /// Metric sets forgotten that no batch names any more.
+    pub sets: u64,
 }
 
 /// A handle to the journal; clones are the same one.

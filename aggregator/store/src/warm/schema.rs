@@ -1,18 +1,21 @@
 //! The journal's schema, and its note of how the program that last had it open ended.
 
 use crate::sqlite::Format;
-use crate::{batch_table, ledger_table};
+use crate::{batch_table, ledger_table, set_use};
 use rusqlite::{Connection, OptionalExtension};
 
 /// The journal as SQLite sees it ("DSMj"). The root pages of version 1 come in this order, on which the salvager relies
 /// when page 1 is gone.
 pub(crate) const FORMAT: Format = Format {
     application_id: 0x4453_4D6A,
-    migrations: &[&[
-        "CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;",
-        batch_table::SCHEMA,
-        ledger_table::SCHEMA,
-    ]],
+    migrations: &[
+        &[
+            "CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;",
+            batch_table::SCHEMA,
+            ledger_table::SCHEMA,
+        ],
+        &[set_use::SCHEMA],
+    ],
 };
 
 /// Whether the journal was closed, and nobody wrote to it since.

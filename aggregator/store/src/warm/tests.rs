@@ -324,7 +324,7 @@ async fn a_second_program_a_newer_version_and_a_strangers_file_are_refused() {
     db.pragma_update(None, "user_version", 99).expect("set");
     drop(db);
     let newer = open(&place.journal());
-    assert!(matches!(newer, Err(WarmError::Version { found: 99, known: 1, .. })), "{newer:?}");
+    assert!(matches!(newer, Err(WarmError::Version { found: 99, known: 2, .. })), "{newer:?}");
     let other = place.disk.path().join("other.sqlite");
     rusqlite::Connection::open(&other).expect("opens").execute_batch("CREATE TABLE t(x)").expect("made");
     assert!(matches!(open(&other), Err(WarmError::Foreign { .. })));

@@ -11,6 +11,7 @@ use crate::ledger::LossReason;
 use crate::ledger_table;
 use dsmil_runtime::queue::Taken;
 use crate::record::{Appended, BatchRecord, StreamKey};
+use crate::set_use;
 use crate::sqlite::{self, Mode, Trouble, trouble};
 use dsmil_protocol::ids::{TenantId, TickRange};
 use dsmil_protocol::metric::{MetricSet, SetId};
@@ -201,8 +202,9 @@ impl Writer {
     }
 
     fn attempt(&mut self, commands: &[Command], answers: &mut Vec<Answer>) -> Result<Touched, rusqlite::Error> {
+        let now_ms = self.clock.wall_ms();
         let tx = self.db.transaction()?;
-        let mut group = Group { tx, catalog: &mut self.catalog, shared: &self.shared, touched: Touched::new() };
+        let mut group = Group { tx, catalog: &mut self.catalog, shared: &self.shared, touched: Touched::new(), now_ms };
         for key in self.heard.keys() {
             group.touch(key)?;
         }
@@ -221,7 +223,7 @@ impl Writer {
                 Command::Expect { .. } | Command::Prune { .. } | Command::DamagedFile => Answer::Dropped(0),
             });
         }
-        group.commit(self.clock.wall_ms())
+        group.commit(now_ms)
     }
 
     /// Nothing was stored; gets the journal back to work if that takes more than trying again.
@@ -326,10 +328,14 @@ impl Writer {
             let gone = ledger_table::prune(&mut self.db, pruning.older_than_ms)?;
             pruning.pruned.ledgers = gone.len() as u64;
             self.shared.forget(&gone);
+            // Every batch of that time is gone.
+            pruning.pruned.sets = set_use::prune(&mut self.db, self.clock.wall_ms(), pruning.older_than_ms)?;
+            self.catalog.clear();
             return Ok(true);
         };
+        let now_ms = self.clock.wall_ms();
         let tx = self.db.transaction()?;
-        let mut group = Group { tx, catalog: &mut self.catalog, shared: &self.shared, touched: Touched::new() };
+        let mut group = Group { tx, catalog: &mut self.catalog, shared: &self.shared, touched: Touched::new(), now_ms };
         let removed = group.expire(host, pruning.older_than_ms, PRUNE_SLICE)?;
         // Aged-out batches are no sign of life: heard_ms stays as it is.
         let touched = group.commit(i64::MIN)?;

@@ -1,9 +1,9 @@
 //! What is removed by age stays accounted for, as long as its host may come back in the same boot.
 
 use crate::ledger::{BootLedger, LossReason};
-use crate::record::{Appended, StreamKey};
-use crate::testing::{Place, Rig, batch, key, range};
-use crate::warm::Pruned;
+use crate::record::{Appended, Refusal, StreamKey};
+use crate::testing::{Place, Rig, batch, key, range, set, tenant};
+use crate::warm::{Pruned, ReaderContext};
 use dsmil_protocol::ids::{BootId, Tick};
 use dsmil_runtime::clock::{Clock, WallShift};
 use proptest::prelude::*;
@@ -82,10 +82,10 @@ async fn a_boot_is_forgotten_when_its_host_has_gone_on_to_another_and_nothing_of
     days.store(&rig, &second, 0).await;
     assert_eq!(days.prune(&rig).await.ledgers, 0, "its batches are still kept");
     days.later(3);
-    assert_eq!(days.prune(&rig).await, Pruned { batches: 1, ledgers: 1 });
+    assert_eq!(days.prune(&rig).await, Pruned { batches: 1, ledgers: 1, sets: 0 });
     assert!(ledger(&rig, &first).is_none() && ledger(&rig, &second).is_some());
     days.later(30);
-    assert_eq!(days.prune(&rig).await, Pruned { batches: 1, ledgers: 0 });
+    assert_eq!(days.prune(&rig).await, Pruned { batches: 1, ledgers: 0, sets: 1 });
     assert!(ledger(&rig, &second).is_some());
     rig.close().await;
 }
@@ -106,6 +106,46 @@ async fn a_boot_is_kept_whole_whatever_it_was_classified_as() {
     assert_eq!(days.prune(&rig).await.ledgers, 1);
     assert_eq!([&old, &before, &now].map(|key| ledger(&rig, key).is_some()), [false, true, true]);
     rig.close().await;
+}
+
+#[tokio::test]
+async fn a_metric_set_is_forgotten_when_no_batch_names_it_any_more_and_asked_for_again() {
+    let mut days = Days::new();
+    let rig = days.place.open().await;
+    let known = async || rig.store.warm().readers().run(set_is_stored).await.expect("an answer");
+    days.store(&rig, &boot(1), 0).await;
+    for day in 1..=7 {
+        days.later(1);
+        assert_eq!(days.prune(&rig).await.sets, 0, "a batch of {day} days ago is kept");
+    }
+    days.store(&rig, &boot(1), 10).await;
+    days.later(5);
+    assert_eq!((days.prune(&rig).await, known().await), (Pruned { batches: 1, ..Pruned::default() }, true));
+    days.later(4);
+    assert_eq!((days.prune(&rig).await.sets, known().await), (1, false));
+    assert_eq!(days.store(&rig, &boot(1), 20).await, Appended::Refused(Refusal::SetUnknown));
+    rig.store.warm().put_metric_set(&tenant(), set()).await.expect("stored");
+    assert_eq!(days.store(&rig, &boot(1), 20).await, Appended::Stored);
+    rig.close().await;
+}
+
+/// Its host's clock was decades ahead, and so its batch is kept for decades.
+#[tokio::test]
+async fn a_metric_set_stays_as_long_as_any_batch_that_names_it() {
+    let mut days = Days::new();
+    let rig = days.place.open().await;
+    let ahead_ms = days.place.clock.wall_ms() + 10_000 * DAY_MS;
+    rig.store.append(vec![batch(&boot(1), 0, ahead_ms)]).await.expect("stored");
+    for age in [1, 100] {
+        days.later(age);
+        assert_eq!(days.prune(&rig).await, Pruned::default());
+        assert_eq!(rig.values(1, 0, i64::MAX).await.0.len(), 10, "and it can be read");
+    }
+    rig.close().await;
+}
+
+fn set_is_stored(context: ReaderContext<'_>) -> Result<bool, rusqlite::Error> {
+    context.db.query_row("SELECT content IS NOT NULL FROM metric_set", [], |row| row.get(0))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -150,7 +190,10 @@ async fn live(steps: &[Step]) -> Result<(), TestCaseError> {
                 continue;
             }
             Step::Store(first) => {
-                days.store(&rig, &boot(running), first).await;
+                if days.store(&rig, &boot(running), first).await == Appended::Refused(Refusal::SetUnknown) {
+                    rig.store.warm().put_metric_set(&tenant(), set()).await.expect("stored");
+                    days.store(&rig, &boot(running), first).await;
+                }
                 first..first + 10
             }
             Step::Lose(tick) => {
