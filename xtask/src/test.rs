@@ -25,11 +25,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     tools::ensure(&[tools::C_COMPILER, tools::NEXTEST, tools::PROMTOOL])?;
     if !names_packages(&args.filters) {
         tools::ensure(&tools::PEERS)?;
+        tools::ensure(&[tools::SCHEMATHESIS])?;
     }
     let mut steps = Steps::new();
     if args.filters.is_empty() {
         cheap_checks(&mut steps, args.long)?;
         steps.loud("clippy", &mut cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]));
+        steps.quiet("rustdoc", &mut docs::rustdoc());
         steps.stage()?;
     }
     if args.long && args.filters.is_empty() {
@@ -104,6 +106,9 @@ fn run_tests(steps: &mut Steps, args: &Args) -> anyhow::Result<()> {
     }
     if let Some(node) = tools::NODE.find() {
         nextest.env("DSMIL_NODE", node);
+    }
+    if let Some(schemathesis) = tools::SCHEMATHESIS.find() {
+        nextest.env("DSMIL_SCHEMATHESIS", schemathesis);
     }
     steps.loud("tests", nextest.args(&args.filters));
     steps.stage()

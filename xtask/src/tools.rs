@@ -27,6 +27,9 @@ enum Source {
     /// A program within an npm package, of this version exactly, under target/tools; what else is in PATH is another one.
     /// Needs npm and no root.
     Npm { package: &'static str, version: &'static str, program: &'static str },
+    /// A program within a Python package, with all that it needs in the versions of `pins`, in an environment of its own
+    /// under target/tools. Needs Python with its module venv, and no root where that is there.
+    Python { package: &'static str, version: &'static str, pins: &'static str },
     /// A library of LLVM's in a Debian package; needs root.
     Library(&'static str),
     /// A crate, compiled by cargo; done unasked for root alone, since it changes the user's own cargo folder.
@@ -83,6 +86,13 @@ const fn rival(name: &'static str, package: &'static str, program: &'static str)
     Tool { name, why: "the benchmark measures it beside ours", from: Source::Unpacked { package, program } }
 }
 
+/// What attacks the API, from its own description.
+pub(crate) const SCHEMATHESIS: Tool = Tool {
+    name: "schemathesis",
+    why: "attacks the HTTPS API in the tests",
+    from: Source::Python { package: "schemathesis", version: "4.32.5", pins: "xtask/schemathesis.txt" },
+};
+
 /// What is missing and can only be installed by somebody else: one line each, the last words the command to type.
 #[derive(Debug)]
 pub(crate) struct Missing(Vec<String>);
@@ -121,7 +131,11 @@ impl Tool {
     /// Where it is, if it is.
     pub(crate) fn find(&self) -> Option<PathBuf> {
         if let Source::Npm { package, version, program } = self.from {
-            let path = from_npm(package, version).join("node_modules").join(package).join(program);
+            let path = from_registry(package, version).join("node_modules").join(package).join(program);
+            return path.is_file().then_some(path);
+        }
+        if let Source::Python { package, version, .. } = self.from {
+            let path = from_registry(package, version).join("bin").join(self.name);
             return path.is_file().then_some(path);
         }
         if let Source::Library(_) = self.from {
@@ -143,6 +157,7 @@ impl Tool {
             Source::Npm { package, version, .. } => {
                 cargo::output(Command::new("npm").args(npm_args(package, version))).map(drop)
             }
+            Source::Python { package, version, pins } => python_environment(&from_registry(package, version), pins),
             Source::Crate => cargo::succeed(&mut cargo::cargo(["install", "--locked", self.name])),
         }
     }
@@ -164,6 +179,13 @@ impl Tool {
             }
             Source::Npm { package, version, .. } => {
                 format!("{name} is missing; {why}. As this user: npm {}", npm_args(package, version).join(" "))
+            }
+            Source::Python { package, version, pins } => {
+                let folder = from_registry(package, version).display().to_string();
+                format!(
+                    "{name} is missing; it {why}. As root: apt-get install {}; then, as this user: python3 -m venv {folder} && {folder}/bin/pip install -r {pins}",
+                    VENV.join(" ")
+                )
             }
             Source::Crate => format!("{name} is missing; it {why}. As this user: cargo install --locked {name}"),
         }
@@ -205,15 +227,42 @@ pub(crate) fn folder() -> PathBuf {
     workspace::target().join("tools")
 }
 
-fn from_npm(package: &str, version: &str) -> PathBuf {
+/// Where what came from a registry of packages lies.
+fn from_registry(package: &str, version: &str) -> PathBuf {
     folder().join(format!("{package}-{version}"))
 }
 
 /// Its scripts do not run: the program is in the package as it is.
 fn npm_args(package: &str, version: &str) -> Vec<String> {
-    let (folder, what) = (from_npm(package, version).display().to_string(), format!("{package}@{version}"));
+    let (folder, what) = (from_registry(package, version).display().to_string(), format!("{package}@{version}"));
     let args = ["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", &folder, &what];
     args.map(str::to_owned).into()
+}
+
+/// Python with its module venv, which Debian has in a package of its own.
+const VENV: &[&str] = &["python3", "python3-venv"];
+
+/// Makes a Python environment with what a file of pins names, as wheels: nobody's build scripts run.
+fn python_environment(folder: &Path, pins: &str) -> anyhow::Result<()> {
+    // What an interrupted run left would be taken for the environment.
+    let _ = std::fs::remove_dir_all(folder);
+    let make = |python: &str| cargo::output(Command::new(python).args(["-m", "venv"]).arg(folder)).map(drop);
+    if make("python3").is_err() {
+        anyhow::ensure!(rustix::process::geteuid().is_root(), "python3 -m venv does not work");
+        install(VENV)?;
+        make("/usr/bin/python3")?;
+    }
+    let mut pip = Command::new(folder.join("bin/pip"));
+    pip.args([
+        "install",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--quiet",
+        "--only-binary",
+        ":all:",
+        "--requirement",
+    ]);
+    cargo::output(pip.arg(workspace::root().join(pins))).map(drop)
 }
 
 /// Downloads `package` and unpacks it under target/tools.
@@ -269,7 +318,7 @@ mod tests {
 
     #[test]
     fn every_remedy_says_why_and_what_to_type() {
-        for tool in [C_COMPILER, NEXTEST, DENY, PROMTOOL].into_iter().chain(PEERS).chain(RIVALS) {
+        for tool in [C_COMPILER, NEXTEST, DENY, PROMTOOL].into_iter().chain(PEERS).chain(RIVALS).chain([SCHEMATHESIS]) {
             let remedy = tool.remedy();
             assert!(remedy.contains(tool.why), "{remedy}");
             let commands = ["apt-get ", "cargo install --locked", "npm install "];
