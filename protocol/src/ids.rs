@@ -51,6 +51,11 @@ impl TickRange {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BootId(pub [u8; 16]);
 
+impl BootId {
+    /// Stands where a boot should and nobody knows which; the kernel gives no boot this identity.
+    pub const UNKNOWN: Self = Self([0; 16]);
+}
+
 impl std::fmt::Display for BootId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (i, byte) in self.0.iter().enumerate() {

@@ -188,7 +188,7 @@ pub struct Echo {
 pub struct Ack {
     /// Ticks that need not be sent again.
     pub accounted: Vec<Accounted>,
-    /// Batches set aside, of the boot beside them.
+    /// Batches set aside, of the boot beside them; of [`BootId::UNKNOWN`] if a batch could not even be read so far.
     pub rejected: Vec<(BootId, Rejected)>,
     /// In answer to a heartbeat.
     pub echo: Option<Echo>,

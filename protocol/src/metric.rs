@@ -3,7 +3,8 @@
 //! A batch carries numbers only. Names, labels, units and scales travel once in a METRIC_SET message and are stored
 //! once, under the hash of their encoding; a batch names that hash.
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha384};
 
 /// The format of an encoded metric set.
@@ -90,6 +91,7 @@ pub struct Metric {
     /// The Prometheus name, unit suffix included (`node_memory_MemAvailable_bytes`).
     pub name: String,
     /// Label names and values, in the order in which the exporter of that name prints them; no name twice.
+    #[serde(deserialize_with = "labels")]
     pub labels: Vec<(String, String)>,
     /// Counter or gauge.
     pub kind: Kind,
@@ -204,18 +206,70 @@ impl MetricSet {
         if version != METRIC_SET_VERSION {
             return Err(MetricSetError::Version(version));
         }
-        // postcard sizes its first allocation by the bytes at hand, so the cap on bytes is the cap on memory.
         if bytes.len() > MAX_METRIC_SET_LEN {
             return Err(MetricSetError::TooLarge);
         }
-        let (metrics, rest) = postcard::take_from_bytes::<Vec<Metric>>(body).map_err(|_| MetricSetError::Malformed)?;
-        if !rest.is_empty() {
+        let mut reader = postcard::Deserializer::from_bytes(body);
+        let metrics = reader.deserialize_seq(Checked).map_err(|_| MetricSetError::Malformed)??;
+        if !reader.finalize().is_ok_and(<[u8]>::is_empty) {
             return Err(MetricSetError::Malformed);
         }
         let set = Self::new(metrics)?;
         // One meaning, one encoding: otherwise two hashes could name one set.
         if set.id == hash(bytes) { Ok(set) } else { Err(MetricSetError::Malformed) }
     }
+}
+
+/// Reads metrics until one that may not be. Room is made as they come and not by how many are announced, and each is judged
+/// before the next is read: two bytes can be a label, which takes fifty in memory.
+struct Checked;
+
+impl<'de> Visitor<'de> for Checked {
+    type Value = Result<Vec<Metric>, MetricSetError>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "at most {MAX_METRICS} metrics")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut metrics = Vec::new();
+        while let Some(metric) = list.next_element::<Metric>()? {
+            if metrics.len() == MAX_METRICS {
+                return Ok(Err(MetricSetError::TooLarge));
+            }
+            if let Err(error) = metric.check() {
+                return Ok(Err(error));
+            }
+            metrics.push(metric);
+        }
+        Ok(Ok(metrics))
+    }
+}
+
+/// Reads labels, [`MAX_LABELS`] at most.
+fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
+    struct Labels;
+
+    impl<'de> Visitor<'de> for Labels {
+        type Value = Vec<(String, String)>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "at most {MAX_LABELS} labels")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut labels = Vec::new();
+            while let Some(label) = list.next_element()? {
+                if labels.len() == MAX_LABELS {
+                    return Err(A::Error::invalid_length(MAX_LABELS + 1, &self));
+                }
+                labels.push(label);
+            }
+            Ok(labels)
+        }
+    }
+
+    deserializer.deserialize_seq(Labels)
 }
 
 fn encode(metrics: &[Metric]) -> Vec<u8> {
@@ -281,6 +335,18 @@ mod tests {
         }
         let zero = Metric { scale: Scale { multiply: 1, divide: 0 }, ..metric("m", &[]) };
         assert_eq!(MetricSet::new(vec![zero]), Err(MetricSetError::Scale));
+    }
+
+    #[test]
+    fn what_may_not_be_is_refused_as_it_is_read() {
+        // Three metrics are announced, the first has no name, and there is no second.
+        assert_eq!(MetricSet::decode(&[METRIC_SET_VERSION, 3, 0, 0, 0, 0, 1, 1]), Err(MetricSetError::Name));
+        let labels = |count: usize| (0..count).map(|i| (format!("l{i}"), String::new())).collect();
+        let encoded = |count| encode(&[Metric { labels: labels(count), ..metric("m", &[]) }]);
+        assert!(MetricSet::decode(&encoded(MAX_LABELS)).is_ok());
+        assert_eq!(MetricSet::decode(&encoded(MAX_LABELS + 1)), Err(MetricSetError::Malformed));
+        let many = encode(&vec![metric("m", &[]); MAX_METRICS + 1]);
+        assert_eq!(MetricSet::decode(&many), Err(MetricSetError::TooLarge));
     }
 
     #[test]

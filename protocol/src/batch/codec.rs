@@ -4,6 +4,7 @@ use super::bits::{BitReader, BitWriter, Bytes, put_varint};
 use super::column::{self, Plan, Scratch};
 use super::shape::{MAX_SHAPE_LEN, Mode, Presence, Shape, ShapeReader, ShapeWriter};
 use super::{Batch, BatchError, BatchHeader, MAX_BATCH_LEN, MAX_TICKS, Matrix, header};
+use crate::ids::BootId;
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound, find_frame_compressed_size};
 
 /// Compression of the shapes: they are a few hundred bytes, and higher levels save less than 1 % of a batch.
@@ -268,6 +269,11 @@ pub fn encode(batch: &Batch) -> Result<Vec<u8>, BatchError> {
 /// Every limit is checked; what follows the header is not looked at.
 pub fn decode_header(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
     header::read(&mut Bytes::new(bytes))
+}
+
+/// The boot of a batch, as far as it can be read; nothing behind it is looked at.
+pub fn decode_boot(bytes: &[u8]) -> Result<BootId, BatchError> {
+    header::boot(&mut Bytes::new(bytes))
 }
 
 /// The batch in `bytes`, of a metric set with `metrics` metrics; see [`Decoder::decode`], which is quicker for many.

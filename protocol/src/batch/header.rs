@@ -38,16 +38,18 @@ pub(super) fn write(header: &BatchHeader, out: &mut Vec<u8>) -> Result<(), Batch
     Ok(())
 }
 
+/// The boot of a batch whose header need not be sound behind it.
+pub(super) fn boot(bytes: &mut Bytes<'_>) -> Result<BootId, BatchError> {
+    let version = bytes.byte()?;
+    if version == VERSION { Ok(BootId(bytes.id()?)) } else { Err(BatchError::Version(version)) }
+}
+
 /// Reads a header and leaves the cursor behind it.
 pub(super) fn read(bytes: &mut Bytes<'_>) -> Result<BatchHeader, BatchError> {
     if bytes.rest().len() > MAX_BATCH_LEN {
         return Err(BatchError::Count);
     }
-    let version = bytes.byte()?;
-    if version != VERSION {
-        return Err(BatchError::Version(version));
-    }
-    let boot = BootId(bytes.id()?);
+    let boot = boot(bytes)?;
     let set = SetId(bytes.id()?);
     let metrics = count(bytes, 0, MAX_METRICS)?;
     let ticks = count(bytes, 1, MAX_TICKS)?;

@@ -80,5 +80,5 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-pub use codec::{Decoder, Encoder, decode, decode_header, encode};
+pub use codec::{Decoder, Encoder, decode, decode_boot, decode_header, encode};
 pub use matrix::{Batch, BatchError, BatchHeader, MAX_BATCH_LEN, MAX_TICKS, Matrix, Stamp};

@@ -205,11 +205,14 @@ impl AgentSession {
             });
             self.events.push_back(Event::Accounted(accounted));
         }
-        for (told, rejected) in ack.rejected {
-            // Of a batch that it could not read the aggregator does not know the boot, and names the running one.
-            let sent = self.in_flight.remove(&rejected.first);
-            let boot = sent.map_or(told, |sent| sent.boot);
-            self.events.push_back(Event::Rejected(boot, rejected));
+        for (boot, rejected) in ack.rejected {
+            let sent = self.in_flight.get(&rejected.first).map(|sent| sent.boot);
+            let boot = if boot == BootId::UNKNOWN { sent } else { Some(boot) };
+            if boot == sent {
+                self.in_flight.remove(&rejected.first);
+            }
+            // One of an unknown boot that is not on its way any more is sent again, and rejected again.
+            self.events.extend(boot.map(|boot| Event::Rejected(boot, rejected)));
         }
         if let Some(Echo { heartbeat_boot_ns, received_wall_ns, answered_wall_ns }) = ack.echo {
             if heartbeat_boot_ns > now.boot_ns {

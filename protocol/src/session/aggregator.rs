@@ -3,7 +3,7 @@
 use super::limits::FrameBucket;
 use super::replay::ReplayWindow;
 use super::{Lane, Limits, Now, Outgoing, Speaker, Writer};
-use crate::batch::{BatchHeader, decode_header};
+use crate::batch::{BatchHeader, decode_boot, decode_header};
 use crate::error::ErrorCode;
 use crate::frame::{Frame, MessageType};
 use crate::ids::{BootId, DeviceId, HostName, Tick, TickRange};
@@ -79,8 +79,8 @@ pub struct Fault {
 #[derive(Debug, PartialEq, Eq)]
 enum State {
     Expecting,
-    Greeted { boot: BootId, boot_ns: u64, received_wall_ns: i64 },
-    Open { boot: BootId },
+    Greeted { boot_ns: u64, received_wall_ns: i64 },
+    Open,
     Closed,
 }
 
@@ -135,8 +135,8 @@ impl AggregatorSession {
             return Err(self.fault(code, now));
         }
         match fault.batch {
-            Some(sequence) if matches!(self.state, State::Open { .. }) && !self.strike(now) => {
-                Ok(self.poison(sequence, fault.code, now))
+            Some(sequence) if matches!(self.state, State::Open) && !self.strike(now) => {
+                Ok(self.poison(BootId::UNKNOWN, sequence, fault.code, now))
             }
             _ => Err(self.fault(fault.code, now)),
         }
@@ -191,7 +191,7 @@ impl AggregatorSession {
         }
         let in_turn = match self.state {
             State::Expecting => frame.kind == MessageType::Hello,
-            State::Open { .. } => frame.kind != MessageType::Hello,
+            State::Open => frame.kind != MessageType::Hello,
             State::Greeted { .. } | State::Closed => false,
         };
         if in_turn { Ok(()) } else { Err(ErrorCode::OutOfTurn) }
@@ -209,13 +209,16 @@ impl AggregatorSession {
                 self.needed.remove(&set.id());
                 Incoming::MetricSet(set)
             }
+            // Only one that can be read ends the session; another is a fault like any.
             MessageType::Goodbye => {
+                let goodbye = Goodbye::decode(&frame.payload)?;
                 self.state = State::Closed;
-                Incoming::Goodbye(Goodbye::decode(&frame.payload)?.reason)
+                Incoming::Goodbye(goodbye.reason)
             }
             MessageType::Error => {
+                let refusal = Refusal::decode(&frame.payload)?;
                 self.state = State::Closed;
-                Incoming::Refusal(ErrorCode::from_number(Refusal::decode(&frame.payload)?.code))
+                Incoming::Refusal(ErrorCode::from_number(refusal.code))
             }
             MessageType::Welcome | MessageType::Ack | MessageType::NeedMetricSet | MessageType::Config => {
                 return Err(ErrorCode::OutOfTurn);
@@ -237,15 +240,13 @@ impl AggregatorSession {
         if !hello.devices.iter().all(|device| self.grant.devices.contains(device)) {
             return Err(ErrorCode::NotOfThisHost);
         }
-        self.state = State::Greeted { boot: hello.boot, boot_ns: hello.times.boot_ns, received_wall_ns: now.wall_ns };
+        self.state = State::Greeted { boot_ns: hello.times.boot_ns, received_wall_ns: now.wall_ns };
         Ok(hello)
     }
 
-    fn poison(&mut self, sequence: u64, code: ErrorCode, now: Now) -> Incoming {
+    fn poison(&mut self, boot: BootId, sequence: u64, code: ErrorCode, now: Now) -> Incoming {
         let rejected = Rejected { first: Tick(sequence), code: code.number() };
-        if let State::Open { boot } = self.state {
-            self.reject(boot, rejected, now);
-        }
+        self.reject(boot, rejected, now);
         Incoming::Poison(rejected)
     }
 
@@ -258,7 +259,10 @@ impl AggregatorSession {
                 Incoming::Telemetry(Telemetry { header, bytes: frame.payload, framing })
             }
             // The stream is sound, only this batch is not: it is set aside by name and what is behind it flows.
-            Ok(_) | Err(_) => self.poison(frame.correlation, ErrorCode::BatchMalformed, now),
+            Ok(_) | Err(_) => {
+                let boot = decode_boot(&frame.payload).unwrap_or(BootId::UNKNOWN);
+                self.poison(boot, frame.correlation, ErrorCode::BatchMalformed, now)
+            }
         }
     }
 
@@ -275,7 +279,7 @@ impl AggregatorSession {
 
     /// Takes the agent in. `accounted` is what it need not send again.
     pub fn welcome(&mut self, settings: Settings, accounted: Vec<Accounted>, now: Now) {
-        let State::Greeted { boot, boot_ns, received_wall_ns } = self.state else { return };
+        let State::Greeted { boot_ns, received_wall_ns } = self.state else { return };
         let welcome = Welcome {
             version: PROTOCOL_VERSION,
             settings,
@@ -284,7 +288,7 @@ impl AggregatorSession {
             received_wall_ns,
             answered_wall_ns: now.wall_ns,
         };
-        self.state = State::Open { boot };
+        self.state = State::Open;
         self.frames.set(self.frames.limits().allowing(&settings));
         self.say(&welcome, now);
     }
@@ -302,7 +306,7 @@ impl AggregatorSession {
         }
     }
 
-    /// This batch will never be taken; said with the next [`AggregatorSession::flush`].
+    /// This batch, of [`BootId::UNKNOWN`] if nobody can tell, will never be taken; said with the next [`AggregatorSession::flush`].
     pub fn reject(&mut self, boot: BootId, rejected: Rejected, now: Now) {
         if self.rejected.len() == MAX_REJECTED {
             self.flush(None, now);
@@ -320,7 +324,7 @@ impl AggregatorSession {
     /// Sends a trust bundle. False if nothing was sent: the session is not open, or no agent would take a bundle of more
     /// than [`MAX_BUNDLE_LEN`] bytes.
     pub fn send_bundle(&mut self, bundle: Vec<u8>, now: Now) -> bool {
-        let goes = matches!(self.state, State::Open { .. }) && bundle.len() <= MAX_BUNDLE_LEN;
+        let goes = matches!(self.state, State::Open) && bundle.len() <= MAX_BUNDLE_LEN;
         if goes {
             self.say(&Config::TrustBundle(bundle), now);
         }
@@ -329,7 +333,7 @@ impl AggregatorSession {
 
     /// Says what waits to be said: one ACK for all that [`AggregatorSession::account`] and `reject` were told.
     pub fn flush(&mut self, echo: Option<Echo>, now: Now) {
-        if !matches!(self.state, State::Open { .. })
+        if !matches!(self.state, State::Open)
             || (echo.is_none() && self.accounted.is_empty() && self.rejected.is_empty())
         {
             return;

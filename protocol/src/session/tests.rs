@@ -5,7 +5,7 @@ use super::aggregator::{AggregatorSession, Fault, Grant, Incoming};
 use super::{Lane, Limits, Now, Outgoing, Speaker};
 use crate::batch::{Batch, BatchHeader, Matrix, Stamp, encode};
 use crate::error::ErrorCode;
-use crate::frame::{Flags, Frame};
+use crate::frame::{Flags, Frame, MessageType};
 use crate::ids::{BootId, DeviceId, HostName, TenantId, Tick, TickRange};
 use crate::join::MAX_BUNDLE_LEN;
 use crate::message::{
@@ -551,13 +551,7 @@ fn a_host_cannot_pass_for_another() {
 #[test]
 fn a_batch_that_does_not_decode_is_rejected_and_the_next_one_flows() {
     let (mut session, mut writer) = open();
-    let bytes = writer.frame(
-        crate::frame::MessageType::Telemetry,
-        crate::frame::Flags::REQUIRE_ACK,
-        77,
-        vec![0xFF; 50],
-        now_at(2),
-    );
+    let bytes = writer.frame(MessageType::Telemetry, Flags::REQUIRE_ACK, 77, vec![0xFF; 50], now_at(2));
     let incoming = session.receive(Frame::from_bytes(&bytes).expect("a frame"), now_at(2));
     assert!(matches!(incoming, Ok(Incoming::Poison(r)) if r.first == Tick(77)));
     assert!(session.receive(goodbye_frame(&mut writer), now_at(2)).is_ok());
@@ -574,8 +568,7 @@ fn batch_of(boot: BootId, tick: u64) -> SpooledBatch {
 #[test]
 fn a_batch_under_another_number_than_its_own_is_rejected_by_that_number() {
     let (mut session, mut writer) = open();
-    let bytes =
-        writer.frame(crate::frame::MessageType::Telemetry, Flags::REQUIRE_ACK, 8, batch_of(BOOT, 7).bytes, now_at(2));
+    let bytes = writer.frame(MessageType::Telemetry, Flags::REQUIRE_ACK, 8, batch_of(BOOT, 7).bytes, now_at(2));
     let incoming = session.receive(Frame::from_bytes(&bytes).expect("a frame"), now_at(2));
     assert!(matches!(incoming, Ok(Incoming::Poison(r)) if r.first == Tick(8)), "{incoming:?}");
 }
@@ -601,6 +594,17 @@ fn a_batch_of_an_earlier_boot_that_cannot_be_read_is_rejected_as_that_and_as_no_
     assert_eq!(rejected, Some((BootId([9; 16]), Tick(7))));
     agent.send_batch(Lane::Live, batch_of(BOOT, 7), now_at(2));
     assert!(agent.is_in_flight(BOOT, Tick(7)), "now it is the other's turn");
+}
+
+#[test]
+fn a_goodbye_that_cannot_be_read_is_a_fault_and_ends_nothing() {
+    for kind in [MessageType::Goodbye, MessageType::Error] {
+        let (mut session, mut writer) = open();
+        let bytes = writer.frame(kind, Flags::NONE, 0, vec![0xFF; 9], now_at(2));
+        let judged = session.receive(Frame::from_bytes(&bytes).expect("a frame"), now_at(2));
+        assert_eq!(judged, Err(Fault { code: ErrorCode::PayloadMalformed, disconnect: false }));
+        assert!(!session.is_closed());
+    }
 }
 
 #[test]
