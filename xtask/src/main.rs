@@ -8,6 +8,7 @@ mod demo;
 mod dist;
 mod docs;
 mod elf;
+mod fuzz;
 mod house;
 mod picture;
 mod source;
@@ -38,6 +39,8 @@ enum Verb {
     Test(test::Args),
     /// Build in release and measure against the targets.
     Bench(bench::Args),
+    /// Run the parsers of what strangers send under a coverage-guided fuzzer.
+    Fuzz(fuzz::Args),
     /// Check the laws of the architecture that a tool can check.
     Tidy,
     /// Print how long files and functions are, here and in other checkouts, beside each other.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Tidy => tidy::run(),
         Verb::House(args) => house::run(&args),
         Verb::Picture => picture::run(),

@@ -117,7 +117,7 @@ fn line(verdict: &Verdict, took: Duration) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "xtask times real commands; the product's clock stays out of it")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 

@@ -38,6 +38,7 @@ enum Source {
 
 pub(crate) const C_COMPILER: Tool =
     Tool { name: "cc", why: "compiles the C in SQLite, zstd and aws-lc", from: Source::Apt(&["gcc", "libc6-dev"]) };
+pub(crate) const CXX_COMPILER: Tool = Tool { name: "c++", why: "compiles libFuzzer", from: Source::Apt(&["g++"]) };
 pub(crate) const NEXTEST: Tool =
     Tool { name: "cargo-nextest", why: "runs the tests, a process each", from: Source::Crate };
 pub(crate) const DENY: Tool =

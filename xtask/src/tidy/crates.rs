@@ -66,6 +66,7 @@ const NEVER_LINKS: [(&str, &[&str], &str); 9] = [
             "dsmil-agent",
             "dsmil-aggregator",
             "dsmil-store",
+            "dsmil-fuzz",
             "e2e",
             "tokio",
         ],
@@ -74,7 +75,7 @@ const NEVER_LINKS: [(&str, &[&str], &str); 9] = [
 ];
 
 /// Who may name a package among its own dependencies (those for tests are free): the package, the crates, why.
-const NAMED_ONLY_BY: [(&str, &[&str], &str); 8] = [
+const NAMED_ONLY_BY: [(&str, &[&str], &str); 10] = [
     (
         "tokio",
         &["dsmil-runtime", "dsmil-agent", "dsmil-store", "dsmil-aggregator", "dsmilctl", "e2e"],
@@ -95,6 +96,8 @@ const NAMED_ONLY_BY: [(&str, &[&str], &str); 8] = [
     ("rusqlite", &["dsmil-agent", "dsmil-store", "e2e"], "SQL stays in the spool and the store"),
     ("axum", &["dsmil-aggregator"], "one program serves HTTP"),
     ("e2e", &[], "nothing shipped rests on tests"),
+    ("dsmil-fuzz", &[], "nothing shipped rests on tests"),
+    ("libfuzzer-sys", &["dsmil-fuzz"], "one program is a fuzzer"),
 ];
 
 /// Packages and what they link.
