@@ -8,9 +8,9 @@ use dsmil_agent::root::Root;
 use dsmil_agent::run::{self, Parts, Running};
 use dsmil_agent::sampler::{Row, Source};
 use dsmil_agent::sensors::Form;
-use dsmil_agent::spool::SpoolConfig;
+use dsmil_agent::spool::{Spool, SpoolConfig};
 use dsmil_agent::uplink::UplinkConfig;
-use dsmil_protocol::ids::{HostName, Tick};
+use dsmil_protocol::ids::{BootId, HostName, Tick};
 use dsmil_protocol::metric::{MetricSet, Scale};
 use dsmil_protocol::session::Speaker;
 use dsmil_runtime::clock::Clock;
@@ -23,6 +23,8 @@ use std::time::Duration;
 
 /// How long joining, and stopping, may take; the centre may have been paused a moment ago.
 const PATIENCE: Duration = Duration::from_secs(45);
+/// What a spool may take, bytes: room for a hoard.
+const CAPACITY: u64 = 128 << 20;
 
 /// A host that has joined.
 pub(crate) struct Guest {
@@ -62,6 +64,28 @@ impl Guest {
         join(token, &options, &self.clock, &mut |_| {}).await.map(drop)
     }
 
+    /// Has it come from a boot that is over with so many ticks which nobody has seen yet. They look like noise: each takes
+    /// eight bytes a metric, wherever it is kept.
+    pub(crate) fn hoard(&self, ticks: u64) -> anyhow::Result<()> {
+        let config = SpoolConfig { path: self.spool.clone(), capacity_bytes: CAPACITY, batch_ticks: 10 };
+        let (mut spool, _) = Spool::open(config, BootId([0x5A; 16]), self.clock.clone())?;
+        let set = Arc::clone(SimSource::of(1, &self.host).set());
+        let ended_ms = self.clock.wall_ms() - 1_000;
+        for tick in 1..=ticks {
+            let age_ms = i64::try_from((ticks - tick) * 1_000)?;
+            let values = (0..set.metrics().len() as u64).map(|column| Some(noise(tick << 16 | column))).collect();
+            let row = Row { tick: Tick(tick), wall_ms: ended_ms - age_ms, set: Arc::clone(&set), values };
+            spool.push(&row, None)?;
+        }
+        Ok(spool.seal().map(drop)?)
+    }
+
+    /// Ticks that wait to be acknowledged.
+    pub(crate) fn waiting(&self) -> anyhow::Result<u64> {
+        let (running, ..) = self.running.as_ref().context("it does not run")?;
+        Ok(running.spool.lock().status().ticks_waiting)
+    }
+
     /// Starts it, as after a restart of its agent.
     pub(crate) fn start(&mut self) -> anyhow::Result<()> {
         let config = AgentConfig::load(&self.folder.join("agent.toml"))?;
@@ -71,7 +95,7 @@ impl Guest {
             source: Restless::new(&self.host, self.every, &self.clock)?,
             spool: SpoolConfig {
                 path: self.spool.clone(),
-                capacity_bytes: 8 << 20,
+                capacity_bytes: CAPACITY,
                 batch_ticks: config.spool.batch_ticks,
             },
             uplink: UplinkConfig {
@@ -108,6 +132,14 @@ impl Guest {
         ensure!(supervisor.drain(PATIENCE).await == Drained::Clean, "{} does not end", self.host);
         Ok(())
     }
+}
+
+/// The 64 bits of a number, well stirred (SplitMix64; Steele, Lea and Flood, 2014).
+fn noise(number: u64) -> u64 {
+    let z = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
 /// A simulated host's sensors, and a container's interface that is another one every now and then: what is sampled is

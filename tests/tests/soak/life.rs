@@ -47,9 +47,10 @@ impl Plan {
         Self { length: Duration::from_secs(minutes * 60), hosts }
     }
 
-    /// Everything has happened twice: tables and caches have the size that this life asks for.
+    /// Everything has happened three times: there are as many sessions to be resumed as are remembered (256), as many metric
+    /// sets out of use as are kept (32), and allocators have taken what they round up to.
     pub(crate) fn warm_up(&self) -> Duration {
-        self.cycle() * 2
+        self.cycle() * 3
     }
 
     /// After this it happens again.
@@ -59,7 +60,7 @@ impl Plan {
 
     /// How often the metrics of the restless host are other ones.
     pub(crate) fn changes_every(&self) -> Duration {
-        self.cycle() / 10
+        self.cycle() / 60
     }
 }
 

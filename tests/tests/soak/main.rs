@@ -1,7 +1,8 @@
 //! Soak: a small fleet for an hour, in which happens what happens in real life, and whose programs are not to grow.
 //!
-//! The aggregator and two agents are real programs, fifty hosts are simulated, and three guests are within this process: one
-//! whose metrics come and go, one that joins again and again, one that is revoked and does not believe it. What is done to
+//! The aggregator and two agents are real programs, fifty hosts are simulated, and some guests are within this process: one
+//! whose metrics come and go, one that joins again and again, one that is revoked and does not believe it, and one that
+//! brings a backlog in the beginning, larger than any cache, so that caches are full before the hour. What is done to
 //! them comes round every five minutes (`life`), so each stretch of the hour is like the one before it, and a program that
 //! is larger at its end has kept something (`watch`).
 //!
@@ -18,8 +19,8 @@ use life::{Plan, ask, live};
 use rig::{Rig, drill};
 use watch::{Subject, Watch};
 
-/// An aggregator after its first minutes: tables have their size, caches are full. What is left is a ledger's range for
-/// each time that a host was away (some hundred bytes), and an allocator's rounding, which comes and goes.
+/// An aggregator whose caches are full. What is left is a ledger's range for each time that a host was away (some hundred
+/// bytes), and an allocator's rounding, which comes and goes: 3 % of what it has.
 const AGGREGATOR_GROWTH: u64 = 1 << 20;
 /// An agent holds nothing that depends on how long it has run; its allocator rounds up too.
 const AGENT_GROWTH: u64 = 256 << 10;

@@ -7,7 +7,7 @@ use dsmil_agent::status::LinkState;
 use dsmil_protocol::ids::HostName;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Supervisor;
-use e2e::fleet::{AgentProc, Centre, Fleet, Ledger, Parents, Ports, Relay, SimOptions, SimProc, sweep};
+use e2e::fleet::{AgentProc, Centre, Fleet, Ledger, Parents, Ports, Relay, SimOptions, SimProc, eventually, sweep};
 use e2e::sim::NAME_PREFIX;
 use std::time::Duration;
 
@@ -15,6 +15,10 @@ use std::time::Duration;
 const NAME: &str = "dsmil-soak";
 /// Until everybody has a link and what waited is stored: handshakes of a debug build on a busy machine among them.
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+/// Whose ticks are older than the hour.
+const HISTORIAN: &str = "historian";
+/// 40 MiB, two kilobytes each: the journal's writer keeps 32 MiB of pages, each of its readers 2.
+const HOARD_TICKS: u64 = 20_000;
 /// Why seconds may be missing in the end: hosts were stopped, and a machine may be busy.
 const REASONS: [&str; 3] = ["agent_down", "tick_missed", "host_suspended"];
 
@@ -54,6 +58,8 @@ pub(crate) struct Rig<'f> {
     pub(crate) newcomer: Guest,
     /// It is revoked.
     pub(crate) outcast: Guest,
+    /// It brings a backlog.
+    historian: Guest,
     hosts: u64,
 }
 
@@ -61,7 +67,7 @@ impl<'f> Rig<'f> {
     async fn new(fleet: &'f Fleet, clock: &Clock, plan: &Plan) -> anyhow::Result<Self> {
         let simulated = (1..=plan.hosts).map(|number| HostName::new(format!("{NAME_PREFIX}{number:04}")));
         let simulated = simulated.collect::<Result<Vec<_>, _>>()?;
-        let others = ["steady", "cut", "restless", "newcomer", "outcast"].map(HostName::new);
+        let others = ["steady", "cut", "restless", "newcomer", "outcast", HISTORIAN].map(HostName::new);
         let others = others.into_iter().collect::<Result<Vec<_>, _>>()?;
         let ports = Ports::free()?;
         let mut centre = Centre::init(fleet, &[&others[..], &simulated[..]].concat(), ports)?;
@@ -83,6 +89,7 @@ impl<'f> Rig<'f> {
             restless: guest("restless", Some(plan.changes_every()))?,
             newcomer: guest("newcomer", None)?,
             outcast: guest("outcast", None)?,
+            historian: guest(HISTORIAN, None)?,
             // The outcast has no link, the newcomer not always.
             hosts: simulated.len() as u64 + 3,
         })
@@ -98,7 +105,28 @@ impl<'f> Rig<'f> {
             guest.start()?;
         }
         self.all_up().await?;
-        self.centre.cli(&["host", "revoke", "outcast", "--reason", "stolen"]).map(drop)
+        self.centre.cli(&["host", "revoke", "outcast", "--reason", "stolen"])?;
+        self.fill_caches().await
+    }
+
+    /// Has more come in than any cache of pages holds, and read again.
+    async fn fill_caches(&mut self) -> anyhow::Result<()> {
+        self.historian.hoard(HOARD_TICKS)?;
+        self.historian.join(&self.centre).await?;
+        self.historian.start()?;
+        let historian = &self.historian;
+        let sent = eventually(&self.clock, "the hoard is stored", SETTLED_WITHIN, || async {
+            Ok(historian.waiting()? < HOARD_TICKS / 100)
+        });
+        sent.await?;
+        let (end, hour) = (self.clock.wall_ms() / 1000, 3_600);
+        for age in [6, 5, 4, 3, 2, 1] {
+            let (from, to) = (end - age * hour, end - (age - 1) * hour);
+            let selector = format!("node_load1%7Bhost%3D%22{HISTORIAN}%22%7D");
+            let path = format!("/prometheus/api/v1/query_range?query={selector}&start={from}&end={to}&step=60");
+            self.centre.api().text(&path).await?;
+        }
+        self.historian.stop().await
     }
 
     /// Waits until everybody has a link who should. It asks once a second: this is part of the load.

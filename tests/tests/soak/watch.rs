@@ -1,6 +1,7 @@
 //! Looks at the memory of programs, and what they come to.
 //!
-//! Growth is the slope that half of all pairs of looks exceed and half do not (Theil 1950, Sen 1968), times the time between
+//! What counts is what the kernel cannot drop: the proportional set size without pages of files, which here are the program's
+//! own and come and go with what else the machine does. Growth is the slope that half of all pairs of looks exceed and half do not (Theil 1950, Sen 1968), times the time between
 //! the first look and the last. A peak while a query is answered does not move it, however high it is; what is kept of each
 //! of a thousand batches does.
 
@@ -23,15 +24,17 @@ pub(crate) struct Subject {
     pid: u32,
     /// What it may have grown by in the end, bytes.
     limit: u64,
-    /// Proportional set sizes after the warm-up, bytes, each at a time.
+    /// Its own memory after the warm-up, bytes, each at a time.
     looks: Vec<(Duration, u64)>,
+    /// All of it at the last look, bytes.
+    all: u64,
     /// CPU time when the warm-up was over.
     cpu: Duration,
 }
 
 impl Subject {
     pub(crate) fn new(name: &'static str, pid: u32, limit: u64) -> Self {
-        Self { name, pid, limit, looks: Vec::new(), cpu: Duration::ZERO }
+        Self { name, pid, limit, looks: Vec::new(), all: 0, cpu: Duration::ZERO }
     }
 }
 
@@ -65,13 +68,15 @@ impl Watch {
             let age = self.clock.mono() - self.started;
             let mut line = format!("minute {:>4.1}", age.as_secs_f64() / 60.0);
             for subject in &mut self.subjects {
-                let memory = Memory::of(subject.pid).with_context(|| format!("the {} has ended", subject.name))?.all;
+                let memory = Memory::of(subject.pid).with_context(|| format!("the {} has ended", subject.name))?;
+                let own = memory.all - memory.of_files;
                 if age < self.warm_up {
                     subject.cpu = cpu_time(subject.pid)?;
                 } else {
-                    subject.looks.push((age, memory));
+                    subject.looks.push((age, own));
                 }
-                line.push_str(&format!(", {} {} KiB", subject.name, memory >> 10));
+                subject.all = memory.all;
+                line.push_str(&format!(", {} {} of {} KiB", subject.name, own >> 10, memory.all >> 10));
             }
             if age >= next_line {
                 next_line += self.cycle;
@@ -95,6 +100,7 @@ impl Watch {
                 looks: subject.looks.len(),
                 watched,
                 median: median(subject.looks.iter().map(|(_, bytes)| *bytes as f64).collect()),
+                all: subject.all as f64,
                 growth: slope(&subject.looks) * watched.as_secs_f64(),
                 limit: subject.limit as f64,
                 cores: cpu.as_secs_f64() / watched.as_secs_f64(),
@@ -112,6 +118,7 @@ struct Outcome {
     looks: usize,
     watched: Duration,
     median: f64,
+    all: f64,
     growth: f64,
     limit: f64,
     cores: f64,
@@ -127,14 +134,16 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for outcome in &self.0 {
-            let Outcome { name, looks, watched, median, growth, limit, cores } = outcome;
+            let Outcome { name, looks, watched, median, all, growth, limit, cores } = outcome;
             writeln!(
                 f,
-                "{name}: {:+.0} KiB in {:.1} min ({:.0} allowed), median {:.0} KiB PSS of {looks} looks, {:.1} % of a core",
+                "{name}: {:+.0} KiB in {:.1} min ({:.0} allowed); own memory {:.0} KiB, the median of {looks} looks; \
+                 PSS {:.0} KiB at the end; {:.1} % of a core",
                 growth / 1024.0,
                 watched.as_secs_f64() / 60.0,
                 limit / 1024.0,
                 median / 1024.0,
+                all / 1024.0,
                 cores * 100.0,
             )?;
         }
