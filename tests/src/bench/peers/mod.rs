@@ -32,7 +32,7 @@ use pipeline::Peer;
 use place::Places;
 use rig::Rig;
 use side::Contender;
-use table::{AtRest, Measured};
+use table::{AtRest, Measured, Said};
 
 pub(super) fn figures(capture: &Capture) -> anyhow::Result<Vec<Row>> {
     let rig = Rig::new()?;
@@ -45,17 +45,19 @@ pub(super) fn figures(capture: &Capture) -> anyhow::Result<Vec<Row>> {
     contenders.extend(Peer::ALL.map(|peer| Contender::peer(&rig, peer)));
     let versions: Vec<_> = contenders.iter().map(Contender::versions).collect();
     let footprints = footprint::measure(&rig, &mut contenders);
+    let frames = contenders[0].ask_ours(|ours| ours.frames());
     let verdicts = outage::drill(&rig, &mut contenders);
     let ledger = contenders[0].ask_ours(|ours| ours.ledger());
     let mut measured = Vec::new();
     for (((contender, footprint), verdict), versions) in contenders.iter().zip(footprints).zip(verdicts).zip(versions) {
         let why = contender.trouble().map(|trouble| format!("{trouble:#}"));
-        measured.push(Measured { name: contender.name(), versions, footprint, verdict, gaps: None, why });
+        measured.push(Measured { name: contender.name(), versions, footprint, verdict, said: Said::default(), why });
     }
+    measured[0].said.wire = frames.map(|bytes| format!("of which telemetry frames {bytes:.2}"));
     if let (Some(ledger), Some(verdict)) = (&ledger, &mut measured[0].verdict) {
         also_by_ledger(verdict, ledger);
         let others: Vec<_> = ledger.lost_by.iter().map(|(reason, ticks)| format!("{reason} {ticks}")).collect();
-        measured[0].gaps = Some(format!("what was not sampled is told: {}", others.join(", ")));
+        measured[0].said.gaps = Some(format!("what was not sampled is told: {}", others.join(", ")));
     }
     ensure!(measured[0].why.is_none(), "ours: {}", measured[0].why.as_deref().unwrap_or_default());
     let no_wire = match &rig.places {
@@ -80,8 +82,8 @@ mod tests {
     fn what_the_ledger_knows_worse_counts() {
         let lost_by = [("agent_down".to_owned(), 15), ("spool_lost".to_owned(), 4)].into();
         let ledger = Ledger { lost: 19, lost_by, duplicates: 1, ..Ledger::default() };
-        let mut verdict = Verdict { judged: 100, lost: 2, doubled: 3 };
+        let mut verdict = Verdict { judged: 100, lost: 2, doubled: 3, between: None };
         also_by_ledger(&mut verdict, &ledger);
-        assert_eq!(verdict, Verdict { judged: 100, lost: 4, doubled: 3 });
+        assert_eq!((verdict.lost, verdict.doubled), (4, 3));
     }
 }

@@ -4,7 +4,7 @@ use super::footprint::Carried;
 use super::pipeline::TIME;
 use super::place::Place;
 use super::rig::Rig;
-use crate::fleet::{AgentProc, Centre, Ledger, Ports};
+use crate::fleet::{AgentProc, Centre, Ledger, Pipeline, Ports};
 use anyhow::Context;
 use dsmil_protocol::ids::HostName;
 use serde::Deserialize;
@@ -89,21 +89,32 @@ impl<'f> Ours<'f> {
 
     /// Samples of a second: those of all stored ticks, by ticks.
     pub(super) fn samples(&self) -> anyhow::Result<u64> {
-        let pipeline = self.place.within(|| self.rig.wait(self.centre.pipeline()))?;
+        let pipeline = self.pipeline()?;
         pipeline.ingest.samples.checked_div(pipeline.ledger.stored).context("nothing was stored")
     }
 
     pub(super) fn ledger(&self) -> anyhow::Result<Ledger> {
-        Ok(self.place.within(|| self.rig.wait(self.centre.pipeline()))?.ledger)
+        Ok(self.pipeline()?.ledger)
+    }
+
+    /// Bytes of telemetry frames a sample: without QUIC, heartbeats, acknowledgements.
+    pub(super) fn frames(&self) -> anyhow::Result<f64> {
+        self.pipeline()?.wire_bytes_per_sample.context("no sample was stored")
+    }
+
+    fn pipeline(&self) -> anyhow::Result<Pipeline> {
+        self.place.within(|| self.rig.wait(self.centre.pipeline()))
     }
 
     pub(super) fn carried(&self) -> anyhow::Result<Carried> {
         Ok(Carried { out: self.place.carried_within()?, scraped: None })
     }
 
-    /// The times of the samples of one series up to now, Unix milliseconds, each as often as the API finds it.
+    /// The times of the samples of one series from then, or a little before, up to now: Unix milliseconds, each as often as
+    /// the API finds it.
     pub(super) fn times(&self, from_ms: i64) -> anyhow::Result<Vec<i64>> {
-        let seconds = (self.rig.clock.wall_ms() - from_ms) / 1000;
+        // A range is of whole seconds: one more, and one that may pass until it is looked at.
+        let seconds = (self.rig.clock.wall_ms() - from_ms) / 1000 + 2;
         let query = super::http::escaped(&format!("{TIME}{{host=\"{}\"}}[{seconds}s]", self.host));
         let path = format!("/prometheus/api/v1/query?query={query}");
         let answer: Answer = self.place.within(|| Ok(self.rig.wait(self.centre.api().json(&path))?))?;

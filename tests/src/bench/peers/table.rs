@@ -14,10 +14,18 @@ pub(super) struct Measured {
     pub(super) versions: Option<String>,
     pub(super) footprint: Option<Footprint>,
     pub(super) verdict: Option<Verdict>,
-    /// What ours says itself of ticks that were never sampled.
-    pub(super) gaps: Option<String>,
+    pub(super) said: Said,
     /// Why something is absent.
     pub(super) why: Option<String>,
+}
+
+/// What ours says of itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said {
+    /// Of what it sent.
+    pub(super) wire: Option<String>,
+    /// Of ticks that were never sampled.
+    pub(super) gaps: Option<String>,
 }
 
 impl Measured {
@@ -55,6 +63,9 @@ enum Ratio {
     Kept,
 }
 
+/// What the network carries.
+const WIRE: &str = "wire";
+
 const FIGURES: [Figure; 4] = [
     Figure { name: "memory", unit: "MiB PSS", of: |all| Some(mib(all.memory())), is_sum: true, ratio: Ratio::Kept },
     Figure { name: "CPU", unit: "% of a core", of: |all| Some(100.0 * all.cpu()), is_sum: true, ratio: Ratio::None },
@@ -65,7 +76,7 @@ const FIGURES: [Figure; 4] = [
         is_sum: false,
         ratio: Ratio::Told,
     },
-    Figure { name: "wire", unit: "B/sample", of: |all| a_sample(all, all.out?), is_sum: false, ratio: Ratio::Kept },
+    Figure { name: WIRE, unit: "B/sample", of: |all| a_sample(all, all.out?), is_sum: false, ratio: Ratio::Kept },
 ];
 
 fn mib(bytes: f64) -> f64 {
@@ -112,7 +123,11 @@ fn told(figure: &Figure, side: &Measured, no_wire: Option<&str>) -> Row {
         return Row::absent(name, figure.unit, no_wire.unwrap_or("it sent nothing"));
     };
     let row = Row::told(name, value, figure.unit);
-    if figure.is_sum && footprint.programs.len() > 1 { row.note(parts(figure, footprint)) } else { row }
+    match &side.said.wire {
+        Some(said) if figure.name == WIRE => row.note(said.as_str()),
+        _ if figure.is_sum && footprint.programs.len() > 1 => row.note(parts(figure, footprint)),
+        _ => row,
+    }
 }
 
 /// What each of several programs takes by itself.
@@ -178,7 +193,9 @@ fn lost(side: &Measured) -> Row {
     let row = outage("lost", side, |verdict| verdict.lost);
     let Some(verdict) = side.verdict else { return row };
     let judged = format!("of {} while its agent was alive", verdict.judged);
-    row.note(side.gaps.iter().fold(judged, |judged, gaps| format!("{judged}; {gaps}")))
+    let between = verdict.between.map(|(first, last)| format!("seconds {first} to {last} of the outage"));
+    let parts: Vec<_> = [judged].into_iter().chain(between).chain(side.said.gaps.clone()).collect();
+    row.note(parts.join("; "))
 }
 
 fn doubled(side: &Measured) -> Row {
@@ -202,8 +219,8 @@ mod tests {
         let used = |(name, cpu): &(&str, f64)| Used { name: (*name).to_owned(), memory: 1_048_576.0, cpu: *cpu };
         let programs = programs.iter().map(used).collect();
         let footprint = Some(Footprint { programs, samples: 100.0, out, scraped: None });
-        let verdict = Some(Verdict { judged: 9, lost: 2, doubled: 0 });
-        Measured { name, versions: None, footprint, verdict, gaps: None, why: None }
+        let verdict = Some(Verdict { judged: 9, lost: 2, doubled: 0, between: Some((3, 4)) });
+        Measured { name, versions: None, footprint, verdict, said: Said::default(), why: None }
     }
 
     fn found<'r>(rows: &'r [Row], name: &str) -> &'r Row {
@@ -228,7 +245,9 @@ mod tests {
             let row = found(&rows, name);
             assert_eq!((row.value, row.kept), (Some(value), kept), "{name}");
         }
-        assert_eq!(found(&rows, "peers, outage, ticks lost: ours").holds, Some(false));
+        let lost = found(&rows, "peers, outage, ticks lost: ours");
+        let when = "of 9 while its agent was alive; seconds 3 to 4 of the outage";
+        assert_eq!((lost.holds, lost.note.as_deref()), (Some(false), Some(when)));
         assert_eq!(found(&rows, "peers, outage, ticks lost: b + c").holds, None);
     }
 
