@@ -23,9 +23,9 @@ pub(super) const TARGET: Target = Target {
     max_len: 4096,
 };
 
-/// How often its own length a set may be in memory: the shortest label has two bytes and is two texts of 24, and lists
-/// grow by doubling.
-const SWELL: usize = 64;
+/// How often its own length a set may be in memory: the shortest metric has eight bytes and is one of 64 and its name, and
+/// while a list grows by doubling, the old one and the new one are there.
+const SWELL: usize = 40;
 
 fn run(input: &[u8]) {
     let Ok(set) = memory::within(SWELL * input.len() + 4096, || MetricSet::decode(input)) else { return };

@@ -58,13 +58,9 @@ fn run(input: &[u8]) {
     match choice {
         0 => selector(&text),
         1 => {
-            let (time, duration) = (parse_time(&text), parse_duration(&text));
-            // Sums of a few of either stay inside an i64.
-            assert!(
-                time.is_ok_and(|ms| ms.abs() < i64::MAX / 64)
-                    || duration.is_ok_and(|ms| ms.abs() < i64::MAX / 64)
-                    || parse_time(&text).is_err()
-            );
+            // Sums of a few stay inside an i64.
+            let far = |ms: i64| ms.abs() >= i64::MAX / 64;
+            assert!(!parse_time(&text).is_ok_and(far) && !parse_duration(&text).is_ok_and(far), "{text:?}");
         }
         2 => drop(memory::within(REGEX, || judge(rest, b""))),
         _ => drop(memory::within(REGEX, || judge(b"", rest))),

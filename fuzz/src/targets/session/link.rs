@@ -60,6 +60,11 @@ impl Link {
         assert!(self.down.len() - before <= MAX_ANSWERS, "one frame has one answer or two");
     }
 
+    /// Whether nothing is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.down.is_empty() && self.up.values().all(|(frames, _)| frames.is_empty())
+    }
+
     /// The next frame of `lane` comes to the centre. False if the connection is over with it.
     pub(super) fn up(&mut self, lane: Lane, fate: Fate, centre: &mut Centre, settings: &Settings, now: Now) -> bool {
         if self.aggregator.is_closed() {
