@@ -24,6 +24,8 @@ enum Source {
     /// A Debian package unpacked under target/tools and never installed, because installing it would start a service.
     /// Needs no root. `program` is the path within the package.
     Unpacked { package: &'static str, program: &'static str },
+    /// The same, and only Debian's own is meant, unpacked or installed, whatever else of that name is in PATH.
+    Debian { package: &'static str, program: &'static str },
     /// A program within an npm package, of this version exactly, under target/tools; what else is in PATH is another one.
     /// Needs npm and no root.
     Npm { package: &'static str, version: &'static str, program: &'static str },
@@ -84,7 +86,7 @@ pub(crate) const RIVALS: [Tool; 5] = [
 ];
 
 const fn rival(name: &'static str, package: &'static str, program: &'static str) -> Tool {
-    Tool { name, why: "the benchmark measures it beside ours", from: Source::Unpacked { package, program } }
+    Tool { name, why: "the benchmark measures it beside ours", from: Source::Debian { package, program } }
 }
 
 /// What attacks the API, from its own description.
@@ -139,6 +141,10 @@ impl Tool {
             let path = from_registry(package, version).join("bin").join(self.name);
             return path.is_file().then_some(path);
         }
+        if let Source::Debian { package, program } = self.from {
+            let roots = [unpacked(package), PathBuf::from("/")];
+            return roots.iter().map(|root| root.join(program)).find(|path| path.is_file());
+        }
         if let Source::Library(_) = self.from {
             return find_library(Path::new("/usr/lib"), self.name);
         }
@@ -154,7 +160,7 @@ impl Tool {
         match self.from {
             Source::Apt(packages) => install(packages),
             Source::Library(package) => install(&[package]),
-            Source::Unpacked { package, .. } => unpack(package),
+            Source::Unpacked { package, .. } | Source::Debian { package, .. } => unpack(package),
             Source::Npm { package, version, .. } => {
                 cargo::output(Command::new("npm").args(npm_args(package, version))).map(drop)
             }
@@ -172,11 +178,10 @@ impl Tool {
             }
             Source::Library(package) => format!("{name} is missing; it {why}. As root: apt-get install {package}"),
             Source::Unpacked { package, .. } => {
-                let tools = unpacked(package);
-                format!(
-                    "{name} is missing; {why}. Put it into PATH, or, where apt-get has lists: apt-get download {package} && dpkg-deb -x {package}_*.deb {}",
-                    tools.display()
-                )
+                format!("{name} is missing; {why}. Put it into PATH, or, where apt-get has lists: {}", by_hand(package))
+            }
+            Source::Debian { package, .. } => {
+                format!("{name} is missing; {why}. Where apt-get has lists: {}", by_hand(package))
             }
             Source::Npm { package, version, .. } => {
                 format!("{name} is missing; {why}. As this user: npm {}", npm_args(package, version).join(" "))
@@ -264,6 +269,12 @@ fn python_environment(folder: &Path, pins: &str) -> anyhow::Result<()> {
         "--requirement",
     ]);
     cargo::output(pip.arg(workspace::root().join(pins))).map(drop)
+}
+
+/// What to type where this program may not do it.
+fn by_hand(package: &str) -> String {
+    let folder = unpacked(package);
+    format!("apt-get download {package} && dpkg-deb -x {package}_*.deb {}", folder.display())
 }
 
 /// Downloads `package` and unpacks it under target/tools.
