@@ -10,8 +10,14 @@ pub(crate) const PAGE: u64 = dsmil_salvage::PAGE;
 const STATEMENTS: usize = 32;
 /// The `-wal` file is cut back to this after a checkpoint; it grows beyond only while a large commit is in it.
 const WAL_LIMIT: i64 = 16 << 20;
-/// Pages in the write-ahead log that start a checkpoint (4 MiB): small on tmpfs, where the log is memory too.
-const CHECKPOINT_PAGES: i64 = 1024;
+/// Pages in the write-ahead log that start a checkpoint, on a disk (16 MiB): a page that many commits change, as those of
+/// the indexes, is written into the file once for all of them.
+const CHECKPOINT_PAGES: i64 = 4096;
+/// The same on a tmpfs (4 MiB), where the log is memory too.
+const CACHE_CHECKPOINT_PAGES: i64 = 1024;
+/// KiB of pages that the one writer of a database on a disk keeps. The newest page of each index for each of 1,000 hosts is
+/// 8 MiB, and a commit is up to 8 MiB of batches: what does not fit is read again, and written before its time.
+const WRITER_CACHE_KIB: i64 = 32 << 10;
 /// A reader waits this long for a lock that only a recovery after a crash holds.
 const BUSY_MS: i64 = 5_000;
 
@@ -109,19 +115,27 @@ pub(crate) fn open(path: &Path, format: &Format, mode: Mode) -> Result<Connectio
         Mode::Reader => return Ok(db),
         Mode::Cache { max_pages } => {
             db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-            writable(&db, "NORMAL", Some(max_pages))?;
+            writable(&db, "NORMAL", CACHE_CHECKPOINT_PAGES, Some(max_pages))?;
         }
-        Mode::Durable { max_pages } => writable(&db, "FULL", max_pages)?,
+        Mode::Durable { max_pages } => {
+            db.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+            writable(&db, "FULL", CHECKPOINT_PAGES, max_pages)?;
+        }
     }
     migrate(&mut db, format)?;
     Ok(db)
 }
 
-fn writable(db: &Connection, synchronous: &str, max_pages: Option<u64>) -> Result<(), rusqlite::Error> {
+fn writable(
+    db: &Connection,
+    synchronous: &str,
+    checkpoint_pages: i64,
+    max_pages: Option<u64>,
+) -> Result<(), rusqlite::Error> {
     db.pragma_update(None, "page_size", PAGE.cast_signed())?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", synchronous)?;
-    db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    db.pragma_update(None, "wal_autocheckpoint", checkpoint_pages)?;
     db.pragma_update(None, "journal_size_limit", WAL_LIMIT)?;
     if let Some(pages) = max_pages {
         db.pragma_update(None, "max_page_count", pages.cast_signed())?;
@@ -220,6 +234,7 @@ mod tests {
         let db = open(&dir.path().join("d"), &ONE, DISK).expect("opens");
         let number = |name: &str| db.pragma_query_value(None, name, |r| r.get::<_, i64>(0)).expect("a pragma");
         assert_eq!((number("synchronous"), number("mmap_size"), number("page_size")), (2, 0, 4096));
+        assert_eq!((number("cache_size"), number("wal_autocheckpoint")), (-WRITER_CACHE_KIB, CHECKPOINT_PAGES));
         let cache = open(&dir.path().join("c"), &ONE, Mode::Cache { max_pages: 100 }).expect("opens");
         let text = |name: &str| cache.pragma_query_value(None, name, |r| r.get::<_, String>(0)).expect("a pragma");
         assert_eq!((text("journal_mode"), text("locking_mode")), ("wal".to_string(), "exclusive".to_string()));
