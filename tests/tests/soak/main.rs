@@ -44,8 +44,9 @@ fn long_memory_is_flat_over_an_hour() {
             ended = watch.run() => match ended? {},
         }
         let verdict = watch.verdict()?;
-        let ledger = rig.settle().await?;
-        println!("{verdict}\n{ledger:?}");
+        // Before anything else can go wrong.
+        println!("{verdict}");
+        println!("{:?}", rig.settle().await?);
         ensure!(verdict.is_flat(), "memory grows:\n{verdict}");
         Ok(())
     });
