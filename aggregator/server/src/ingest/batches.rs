@@ -3,7 +3,7 @@
 use super::appender::{Job, Pending};
 use super::peer::Peer;
 use crate::live::Latest;
-use dsmil_protocol::batch::{Batch, BatchError};
+use dsmil_protocol::batch::{Batch, BatchError, BatchHeader, Decoder};
 use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::{BootId, Tick};
 use dsmil_protocol::message::{Gap, GapReason, Rejected};
@@ -27,6 +27,51 @@ struct Known {
     set: Arc<MetricSet>,
 }
 
+/// What is needed of its values. The rest goes where it was decoded: memory is cheapest to give back there.
+struct Decoded {
+    header: BatchHeader,
+    samples: u64,
+}
+
+/// Batches of one session, decoded.
+struct Group {
+    batches: Vec<(Judged, Result<Decoded, BatchError>)>,
+    newest: Option<Newest>,
+}
+
+/// The newest tick of some batches of one boot.
+struct Newest {
+    header: BatchHeader,
+    set: Arc<MetricSet>,
+    values: Vec<Option<u64>>,
+}
+
+impl Group {
+    /// Decodes batches; the newest tick is wanted of this boot.
+    fn decode(known: Vec<Known>, boot: Option<BootId>, decoder: &mut Decoder) -> Self {
+        let mut newest: Option<(Batch, Arc<MetricSet>)> = None;
+        let mut batches = Vec::with_capacity(known.len());
+        for Known { judged, set } in known {
+            let decoded = decoder.decode(&judged.telemetry.bytes, set.metrics().len()).map(|batch| {
+                let decoded = Decoded { header: batch.header.clone(), samples: batch.matrix.samples() };
+                let range = batch.header.range();
+                let is_newer = newest.as_ref().is_none_or(|(newest, _)| range.last > newest.header.range().last);
+                if boot == Some(batch.header.boot) && is_newer {
+                    newest = Some((batch, set));
+                }
+                decoded
+            });
+            batches.push((judged, decoded));
+        }
+        let newest = newest.map(|(batch, set)| {
+            let (matrix, last) = (&batch.matrix, batch.matrix.ticks() - 1);
+            let values = (0..matrix.metrics()).map(|metric| matrix.get(metric, last)).collect();
+            Newest { header: batch.header, set, values }
+        });
+        Self { batches, newest }
+    }
+}
+
 impl Peer {
     /// Has decoded what was judged since the last time, and hands it on.
     pub(super) async fn decode(&mut self) {
@@ -43,51 +88,35 @@ impl Peer {
                 None => self.session.need_set(telemetry.header.set, self.ingest.now()),
             }
         }
-        let decoded = self.ingest.0.decoders.batches(|decoder| {
-            let decode = |known: Known| {
-                let batch = decoder.decode(&known.judged.telemetry.bytes, known.set.metrics().len());
-                (known, batch)
-            };
-            known.into_iter().map(decode).collect::<Vec<_>>()
-        });
-        let Some(decoded) = decoded.await else { return self.cannot_decode() };
-        let mut newest: Option<(Batch, Arc<MetricSet>, i64)> = None;
-        for (Known { judged, set }, batch) in decoded {
-            let Some((batch, boot_ms)) = self.hand_on(judged, batch) else { continue };
-            if newest.as_ref().is_none_or(|(newest, ..)| newer(&batch, newest)) {
-                newest = Some((batch, set, boot_ms));
-            }
+        let boot = self.boot;
+        let group = self.ingest.0.decoders.batches(move |decoder| Group::decode(known, boot, decoder)).await;
+        let Some(Group { batches, newest }) = group else { return self.cannot_decode() };
+        for (judged, decoded) in batches {
+            self.hand_on(judged, decoded);
         }
-        if let Some((batch, set, boot_ms)) = newest {
-            self.show(&batch, set, boot_ms);
+        if let Some(newest) = newest {
+            self.show(newest);
         }
     }
 
-    /// Hands a batch to the appender, or rejects it. Returns it, and when its boot began on our clock, to be shown.
-    fn hand_on(&mut self, judged: Judged, batch: Result<Batch, BatchError>) -> Option<(Batch, i64)> {
+    /// Hands a batch to the appender, or rejects it.
+    fn hand_on(&mut self, judged: Judged, decoded: Result<Decoded, BatchError>) {
         let Judged { telemetry, room } = judged;
         let (boot, first) = (telemetry.header.boot, telemetry.header.range().first);
-        let batch = match batch {
-            Ok(batch) => batch,
-            Err(error) => {
-                self.reject(boot, first, ErrorCode::BatchMalformed, &error.to_string());
-                return None;
-            }
+        let Decoded { header, samples } = match decoded {
+            Ok(decoded) => decoded,
+            Err(error) => return self.reject(boot, first, ErrorCode::BatchMalformed, &error.to_string()),
         };
-        let boot_ms = self.boot_ms(&batch);
-        let record = BatchRecord::new(self.stream(boot), &batch.header, at_ms(boot_ms, first), telemetry.bytes.into());
+        let boot_ms = self.boot_ms(&header);
+        let record = BatchRecord::new(self.stream(boot), &header, at_ms(boot_ms, first), telemetry.bytes.into());
         let record = match record {
             Ok(record) => Arc::new(record),
-            Err(error) => {
-                self.reject(boot, first, ErrorCode::BatchMalformed, &error.to_string());
-                return None;
-            }
+            Err(error) => return self.reject(boot, first, ErrorCode::BatchMalformed, &error.to_string()),
         };
-        let (timely, samples) = (self.timely(&batch), batch.matrix.samples());
+        let timely = self.timely(&header);
         if self.jobs.try_send(Job::Batch(Pending { record, samples, timely, boot_ms, _room: room })).is_err() {
             self.ingest.0.telemetry.batches_deferred.add(1);
         }
-        Some((batch, boot_ms))
     }
 
     fn reject(&mut self, boot: BootId, first: Tick, code: ErrorCode, detail: &str) {
@@ -98,34 +127,31 @@ impl Peer {
         self.session.flush(None, now);
     }
 
-    /// When the batch's boot began on our clock, in milliseconds. For a boot that is over nobody can ask the host any
-    /// more, and its own wall clock has to do.
-    fn boot_ms(&self, batch: &Batch) -> i64 {
+    /// When a batch's boot began on our clock, in milliseconds. For a boot that is over nobody can ask the host any more,
+    /// and its own wall clock has to do.
+    fn boot_ms(&self, header: &BatchHeader) -> i64 {
         match self.epoch.epoch() {
-            Some(epoch) if self.boot == Some(batch.header.boot) => epoch.wall_ns.div_euclid(1_000_000),
+            Some(epoch) if self.boot == Some(header.boot) => epoch.wall_ns.div_euclid(1_000_000),
             _ => {
-                let first = batch.header.stamps[0];
+                let first = header.stamps[0];
                 first.wall_ms.saturating_sub(i64::try_from(first.tick.0).unwrap_or(i64::MAX).saturating_mul(1000))
             }
         }
     }
 
-    fn timely(&self, batch: &Batch) -> Vec<Tick> {
-        let is_ours = self.boot == Some(batch.header.boot);
-        batch.header.stamps.iter().map(|stamp| stamp.tick).filter(|tick| is_ours && *tick > self.since).collect()
+    fn timely(&self, header: &BatchHeader) -> Vec<Tick> {
+        let is_ours = self.boot == Some(header.boot);
+        header.stamps.iter().map(|stamp| stamp.tick).filter(|tick| is_ours && *tick > self.since).collect()
     }
 
     /// Shows the newest tick to whoever asks for latest values. This does not wait for the journal.
-    fn show(&self, batch: &Batch, set: Arc<MetricSet>, boot_ms: i64) {
-        let classification = self.classification;
-        let newest = batch.header.stamps.len() - 1;
-        let tick = batch.header.stamps[newest].tick;
-        let boot = batch.header.boot;
+    fn show(&self, newest: Newest) {
+        let Newest { header, set, values } = newest;
+        let (boot, tick, classification) = (header.boot, header.range().last, self.classification);
+        let time_ms = at_ms(self.boot_ms(&header), tick);
         self.ingest.0.live.update(&self.host, |host| {
             let newer = host.latest.as_ref().is_none_or(|latest| latest.boot != boot || latest.tick < tick);
             if host.boot == Some(boot) && newer {
-                let values = (0..set.metrics().len()).map(|metric| batch.matrix.get(metric, newest)).collect();
-                let time_ms = at_ms(boot_ms, tick);
                 host.latest = Some(Arc::new(Latest { set, boot, classification, tick, time_ms, values }));
             }
         });
@@ -137,11 +163,6 @@ impl Peer {
             let _ = self.jobs.send(Job::Gaps(key, vec![(record.ticks, loss(record.reason))])).await;
         }
     }
-}
-
-/// Whether `batch` tells of a later time than `other`; of another boot, what came last does.
-fn newer(batch: &Batch, other: &Batch) -> bool {
-    batch.header.boot != other.header.boot || batch.header.range().last > other.header.range().last
 }
 
 fn loss(reason: GapReason) -> LossReason {
