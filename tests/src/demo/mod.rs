@@ -201,11 +201,11 @@ fn introduce(options: &Options, fleet: &Fleet, cast: &Cast<'_>, out: &mut dyn Wr
     writeln!(out, "  API    https://{address}")?;
     writeln!(out, "  token  {token}")?;
     writeln!(out, "  files  {} and {}, until the end\n", fleet.disk().display(), fleet.ram().display())?;
-    writeln!(out, "In another terminal: what the centre knows of this host, its newest values, and what its agent says.\n")?;
     let curl = format!("curl -sS --cacert {root} -H \"Authorization: Bearer {token}\"");
-    writeln!(out, "  {curl} https://{address}/api/v1/hosts/{host}")?;
-    writeln!(out, "  {curl} https://{address}/api/v1/hosts/{host}/metrics")?;
     let ctl = fleet.launcher().path(Program::Ctl);
+    writeln!(out, "What the centre knows of this host; with /metrics behind it, its newest values:")?;
+    writeln!(out, "  {curl} https://{address}/api/v1/hosts/{host}")?;
+    writeln!(out, "What its agent says of itself:")?;
     writeln!(out, "  {} host status --socket {}\n", ctl.display(), cast.agent.socket().display())?;
     match options.seconds {
         Some(seconds) => writeln!(out, "It ends after {seconds} s, or at Ctrl-C.\n"),
