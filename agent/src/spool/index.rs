@@ -198,8 +198,8 @@ impl Index {
 /// The form of the totals: version, then eight numbers of 8 bytes, little-endian.
 const TOTALS_VERSION: u8 = 1;
 
-/// The totals as bytes.
-pub(super) fn encode_totals(totals: &SpoolTotals) -> Vec<u8> {
+/// The numbers of the totals, in the order of their form.
+fn numbers(totals: &mut SpoolTotals) -> [&mut u64; 8] {
     let SpoolTotals {
         ticks_taken,
         ticks_accounted,
@@ -209,8 +209,8 @@ pub(super) fn encode_totals(totals: &SpoolTotals) -> Vec<u8> {
         ticks_rejected,
         batches_rejected,
         files_set_aside,
-    } = *totals;
-    let numbers = [
+    } = totals;
+    [
         ticks_taken,
         ticks_accounted,
         ticks_evicted,
@@ -219,38 +219,27 @@ pub(super) fn encode_totals(totals: &SpoolTotals) -> Vec<u8> {
         ticks_rejected,
         batches_rejected,
         files_set_aside,
-    ];
-    let mut bytes = vec![TOTALS_VERSION];
-    bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
-    bytes
+    ]
+}
+
+/// The totals as bytes.
+pub(super) fn encode_totals(totals: &SpoolTotals) -> Vec<u8> {
+    let mut totals = *totals;
+    let bytes = numbers(&mut totals).into_iter().flat_map(|number| number.to_le_bytes());
+    std::iter::once(TOTALS_VERSION).chain(bytes).collect()
 }
 
 /// Reads [`encode_totals`]'s bytes.
 pub(super) fn decode_totals(bytes: &[u8]) -> Option<SpoolTotals> {
     let (&version, rest) = bytes.split_first()?;
-    let (numbers, rest) = rest.as_chunks::<8>();
-    let numbers: Vec<u64> = numbers.iter().map(|number| u64::from_le_bytes(*number)).collect();
-    let numbers: [u64; 8] = numbers.try_into().ok()?;
-    let [
-        ticks_taken,
-        ticks_accounted,
-        ticks_evicted,
-        ticks_refused,
-        ticks_damaged,
-        ticks_rejected,
-        batches_rejected,
-        files_set_aside,
-    ] = numbers;
-    (version == TOTALS_VERSION && rest.is_empty()).then_some(SpoolTotals {
-        ticks_taken,
-        ticks_accounted,
-        ticks_evicted,
-        ticks_refused,
-        ticks_damaged,
-        ticks_rejected,
-        batches_rejected,
-        files_set_aside,
-    })
+    let (read, rest) = rest.as_chunks::<8>();
+    let mut totals = SpoolTotals::default();
+    let places = numbers(&mut totals);
+    if version != TOTALS_VERSION || read.len() != places.len() || !rest.is_empty() {
+        return None;
+    }
+    places.into_iter().zip(read).for_each(|(place, bytes)| *place = u64::from_le_bytes(*bytes));
+    Some(totals)
 }
 
 fn load_totals(db: &Connection) -> Result<Option<SpoolTotals>, rusqlite::Error> {

@@ -2,14 +2,29 @@
 
 use super::index::Index;
 use super::rows::Ordinal;
-use super::salvage::{Found, TickRow};
 use super::step::Step;
-use dsmil_protocol::ids::TickRange;
+use dsmil_protocol::ids::{BootId, Tick, TickRange};
 use dsmil_protocol::message::GapReason;
 use dsmil_protocol::metric::SetId;
 use dsmil_protocol::tick_set::TickSet;
 use rusqlite::params;
 use std::collections::BTreeMap;
+
+/// What is known of a boot.
+pub(super) struct Found {
+    pub(super) id: BootId,
+    /// What it answers for, and below which tick nothing waited; without its row, what its batches say.
+    pub(super) account: Option<(TickRange, Tick)>,
+}
+
+/// A row of the table of ticks, its checksum checked.
+pub(super) struct TickRow {
+    pub(super) boot: BootId,
+    pub(super) hash: [u8; 16],
+    pub(super) wall_ms: i64,
+    pub(super) crc: i64,
+    pub(super) content: Vec<u8>,
+}
 
 /// A tick that is in no batch, or in one that was lost.
 pub(super) fn insert_tick(step: &mut Step<'_>, id: i64, row: TickRow) -> Result<(), rusqlite::Error> {

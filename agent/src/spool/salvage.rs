@@ -7,7 +7,7 @@
 use super::database::{Database, OpenFailure, Trouble, corrupt, trouble};
 use super::gaps::max_gaps;
 use super::index::{Boot, Index, decode_totals};
-use super::losses::{insert_gaps, insert_lost, insert_tick};
+use super::losses::{Found, TickRow, insert_gaps, insert_lost, insert_tick};
 use super::rows::{Ordinal, Table, batch_crc, crc, range, reason};
 use super::step::{Failure, Step};
 use crate::status::SpoolTotals;
@@ -61,22 +61,6 @@ pub(super) struct Salvage {
     totals: SpoolTotals,
     /// The tmpfs took no more: batches that come now are lost.
     full: bool,
-}
-
-/// What is known of a boot.
-pub(super) struct Found {
-    pub(super) id: BootId,
-    /// What it answers for, and below which tick nothing waited; without its row, what its batches say.
-    pub(super) account: Option<(TickRange, Tick)>,
-}
-
-/// A row of the table of ticks, its checksum checked.
-pub(super) struct TickRow {
-    pub(super) boot: BootId,
-    pub(super) hash: [u8; 16],
-    pub(super) wall_ms: i64,
-    pub(super) crc: i64,
-    pub(super) content: Vec<u8>,
 }
 
 impl Salvage {
