@@ -51,6 +51,7 @@ pub(super) struct Health {
     /// This program's version.
     version: &'static str,
     /// When it started, milliseconds since 1970.
+    #[schema(example = 1_767_323_045_000i64)]
     started_ms: i64,
     /// What was looked at.
     checks: Vec<Check>,

@@ -49,11 +49,11 @@ pub(super) struct HostSummary {
     link: LinkState,
     /// When anything came from it last, milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, example = 1_767_323_045_000i64)]
     heard_ms: Option<i64>,
     /// When its newest values were sampled, milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, example = 1_767_323_045_000i64)]
     latest_ms: Option<i64>,
     /// Ticks in its spool, not acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,11 +73,11 @@ pub(super) struct LinkDetail {
     state: LinkState,
     /// Since when, milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, example = 1_767_323_045_000i64)]
     since_ms: Option<i64>,
     /// When anything came from it last, milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, example = 1_767_323_045_000i64)]
     heard_ms: Option<i64>,
     /// Why its session ended, or it was turned away.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,6 +144,7 @@ pub(super) struct Spool {
 pub(super) struct Newest {
     tick: u64,
     /// When it was, milliseconds since 1970.
+    #[schema(example = 1_767_323_045_000i64)]
     time_ms: i64,
     /// Metrics of the set.
     metrics: usize,

@@ -99,7 +99,7 @@ pub(super) struct JournalStage {
 pub(super) struct HotStage {
     /// Complete from here on, milliseconds since 1970; absent while it does not work.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, example = 1_767_323_045_000i64)]
     floor_ms: Option<i64>,
     commits: u64,
     stored: u64,

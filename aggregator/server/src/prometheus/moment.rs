@@ -3,8 +3,8 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// The first and the last millisecond that RFC 3339 can name, of the years 0 and 9999; they keep every sum inside an `i64`.
-const TIMES_MS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
+/// The first and the last second that RFC 3339 can name, of the years 0 and 9999; they keep every sum inside an `i64`.
+const SECONDS: std::ops::RangeInclusive<f64> = -62_167_219_200.0..=253_402_300_799.0;
 /// Durations beyond this (292 years, Go's own bound) are typing errors.
 const MAX_DURATION_MS: i64 = 9_223_372_036_854;
 
@@ -24,14 +24,15 @@ pub enum MomentError {
 /// A time, in milliseconds since 1970: Unix seconds with or without a fraction, or RFC 3339.
 pub fn parse_time(text: &str) -> Result<i64, MomentError> {
     let refused = || MomentError::Time(shown(text));
-    let ms = match text.parse::<f64>() {
-        Ok(seconds) => milliseconds(seconds).ok_or_else(refused)?,
+    match text.parse::<f64>() {
+        Ok(seconds) if SECONDS.contains(&seconds) => milliseconds(seconds).ok_or_else(refused),
+        Ok(_) => Err(refused()),
+        // An offset may lead out of these years by less than a day, which does no harm.
         Err(_) => {
             let moment = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| refused())?;
-            i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).map_err(|_| refused())?
+            i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).map_err(|_| refused())
         }
-    };
-    if TIMES_MS.contains(&ms) { Ok(ms) } else { Err(refused()) }
+    }
 }
 
 /// A duration, in milliseconds: seconds with or without a fraction, or Prometheus's form (`1h30m`).
@@ -114,11 +115,15 @@ mod tests {
             ("-1.5", -1500),
             ("2023-11-14T22:13:20Z", 1_700_000_000_000),
             ("2023-11-14T23:13:20.5+01:00", 1_700_000_000_500),
+            ("253402300799", 253_402_300_799_000),
+            ("9999-12-31T23:59:59.999-23:59", 253_402_387_139_999),
         ];
         for (text, ms) in cases {
             assert_eq!(parse_time(text), Ok(ms), "{text}");
         }
-        for bad in ["", "now", "NaN", "inf", "1e300", "2023-11-14", "2023-11-14 22:13:20", &"9".repeat(400)] {
+        for bad in
+            ["", "now", "NaN", "inf", "1e300", "2023-11-14", "2023-11-14 22:13:20", "253402300799.1", &"9".repeat(400)]
+        {
             assert!(parse_time(bad).is_err(), "{bad:?}");
         }
     }

@@ -61,6 +61,7 @@ fn standing(row: Option<&HostRow>) -> Standing {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(in crate::api) struct Revoked {
     /// Since when, milliseconds since 1970.
+    #[schema(example = 1_767_323_045_000i64)]
     at_ms: i64,
     reason: String,
     /// By whom.
@@ -88,15 +89,15 @@ pub(in crate::api) struct HostIdentity {
     next_key: Option<String>,
     /// When it joined, milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, example = 1_767_323_045_000i64)]
     joined_ms: Option<i64>,
     /// When it renewed last, milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, example = 1_767_323_045_000i64)]
     renewed_ms: Option<i64>,
     /// The last moment of the leaf that was issued last, milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, example = 1_767_323_045_000i64)]
     leaf_not_after_ms: Option<i64>,
     /// The trust bundle that it has, from its last heartbeat.
     #[serde(skip_serializing_if = "Option::is_none")]

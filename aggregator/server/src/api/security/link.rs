@@ -64,7 +64,7 @@ struct Session {
     key: Option<String>,
     /// The last moment of the leaf that the session began with, milliseconds since 1970. A session may outlive it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, example = 1_767_323_045_000i64)]
     leaf_not_after_ms: Option<i64>,
     /// The key-exchange group.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,6 +83,7 @@ struct Session {
     #[schema(nullable = false)]
     bundle_version: Option<u64>,
     /// When the session began, milliseconds since 1970.
+    #[schema(example = 1_767_323_045_000i64)]
     since_ms: i64,
 }
 
@@ -123,8 +124,10 @@ struct HttpsClassical {
     /// How many since it stands in the table.
     sessions: u64,
     /// The first one's time, milliseconds since 1970.
+    #[schema(example = 1_767_323_045_000i64)]
     first_ms: i64,
     /// The last one's time, milliseconds since 1970.
+    #[schema(example = 1_767_323_045_000i64)]
     last_ms: i64,
 }
 

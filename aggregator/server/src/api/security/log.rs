@@ -51,6 +51,7 @@ struct Event {
     /// Its number; it only grows.
     id: i64,
     /// When, milliseconds since 1970. Of a sum of refusals the last one's time.
+    #[schema(example = 1_767_323_045_000i64)]
     at_ms: i64,
     #[schema(schema_with = kinds)]
     kind: &'static str,

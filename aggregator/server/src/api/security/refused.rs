@@ -30,8 +30,10 @@ struct RefusalSource {
     /// How often since it stands in the table.
     count: u64,
     /// The first time, milliseconds since 1970.
+    #[schema(example = 1_767_323_045_000i64)]
     first_ms: i64,
     /// The last time, milliseconds since 1970.
+    #[schema(example = 1_767_323_045_000i64)]
     last_ms: i64,
 }
 

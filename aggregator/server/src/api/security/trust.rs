@@ -48,12 +48,14 @@ pub(super) struct OwnIdentity {
     #[schema(example = "spiffe://fleet.example/aggregator/a1")]
     spiffe_id: String,
     /// The last moment of its leaf, milliseconds since 1970; it makes a new one long before.
+    #[schema(example = 1_767_323_045_000i64)]
     not_after_ms: i64,
     /// The name of the issuer that has signed it, as the trust bundle lists it; absent if the bundle lists it no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     issuer: Option<String>,
     /// The last moment of that issuer, milliseconds since 1970: no leaf is good for longer.
+    #[schema(example = 1_767_323_045_000i64)]
     issuer_not_after_ms: i64,
 }
 
@@ -78,7 +80,7 @@ pub(super) struct Signer {
     fingerprint: String,
     /// Its last moment, milliseconds since 1970; of an issuer with several certificates that of the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, example = 1_767_323_045_000i64)]
     not_after_ms: Option<i64>,
 }
 
@@ -88,8 +90,10 @@ pub(super) struct Bundle {
     version: u64,
     trust_domain: String,
     /// When it was signed, milliseconds since 1970.
+    #[schema(example = 1_767_323_045_000i64)]
     issued_ms: i64,
     /// Its last moment, milliseconds since 1970. After that nobody is let in until a newer one is published.
+    #[schema(example = 1_767_323_045_000i64)]
     expires_ms: i64,
     roots: Vec<Signer>,
     issuers: Vec<Signer>,
