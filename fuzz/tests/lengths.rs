@@ -449,7 +449,7 @@ fn der_lengths(bytes: &[u8], from: usize, end: usize, found: &mut Vec<(usize, us
     let mut at = from;
     while at + 1 < end {
         let (tag, first) = (bytes[at], bytes[at + 1]);
-        let width = usize::from(first.checked_sub(0x80).unwrap_or(0));
+        let width = usize::from(first.saturating_sub(0x80));
         let digits = &bytes[at + 2..at + 2 + width];
         let len = if width == 0 { first.into() } else { digits.iter().fold(0, |n, b| n << 8 | usize::from(*b)) };
         found.push(if width == 0 { (at + 1, 1) } else { (at + 2, width) });

@@ -9,11 +9,12 @@ mod runs;
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args as ClapArgs;
 
-use crate::{tools, workspace};
+use crate::{step, tools, workspace};
 use program::{Programs, Target};
 use runs::{Run, Runs};
 
@@ -22,6 +23,9 @@ pub(crate) struct Args {
     /// Minutes for each target.
     #[arg(long, value_name = "N", default_value_t = 1)]
     minutes: u32,
+    /// Go round and round until so many hours have passed; a target that has found something is left out.
+    #[arg(long, value_name = "H")]
+    hours: Option<u32>,
     /// Afterwards keep of each corpus what reaches something of its own, and pack it into fuzz/corpus.
     #[arg(long)]
     minimise: bool,
@@ -50,22 +54,36 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         return Ok(());
     }
     let chosen = choose(all, &args.targets)?;
+    let done = go_round(args, &programs, &chosen, &mut runs)?;
+    if args.minimise {
+        chosen.iter().try_for_each(|target| programs.minimise(target))?;
+    }
+    conclude(&done)
+}
+
+/// One turn of every target, or as many as fit into the hours.
+fn go_round(args: &Args, programs: &Programs, chosen: &[Target], runs: &mut Runs) -> anyhow::Result<Vec<Run>> {
+    let whole = Duration::from_secs(3600 * u64::from(args.hours.unwrap_or(0)));
     let artifacts = workspace::root().join("fuzz").join("artifacts");
     fs::create_dir_all(&artifacts).with_context(|| format!("cannot make {}", artifacts.display()))?;
 
-    let mut done = Vec::new();
-    for target in &chosen {
-        programs.unpack(target)?;
-        if args.minutes > 0 {
+    let (started, mut done) = (step::now(), Vec::<Run>::new());
+    chosen.iter().try_for_each(|target| programs.unpack(target))?;
+    loop {
+        let mut ran = false;
+        for target in chosen.iter().filter(|_| args.minutes > 0) {
+            if done.iter().any(|run| run.target == target.name && !run.finds.is_empty()) {
+                continue;
+            }
             let run = programs.fuzz(target, args.minutes, &artifacts)?;
             runs.add(&run)?;
             done.push(run);
+            ran = true;
         }
-        if args.minimise {
-            programs.minimise(target)?;
+        if !ran || started.elapsed() >= whole {
+            return Ok(done);
         }
     }
-    conclude(&done)
 }
 
 /// Where builds and corpora are.

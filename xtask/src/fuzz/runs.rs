@@ -76,23 +76,27 @@ impl Runs {
 
     /// What all runs of each target came to.
     pub(super) fn table(&self) -> String {
-        let mut sums = BTreeMap::<&str, [u64; 5]>::new();
-        for line in self.lines.lines() {
-            let mut fields = line.split('\t');
-            let name = fields.next().unwrap_or_default();
-            let numbers: Vec<u64> = fields.filter_map(|field| field.parse().ok()).collect();
-            let [seconds, executions, edges, corpus, finds] = numbers[..] else { continue };
-            let sum = sums.entry(name).or_default();
-            *sum = [sum[0] + seconds, sum[1] + executions, sum[2].max(edges), corpus, sum[4] + finds];
-        }
-        render(sums.into_iter())
+        table(&self.lines)
     }
 }
 
-/// The table of these runs.
+/// What these runs of each target came to.
 pub(super) fn table_of(runs: &[Run]) -> String {
-    let row = |run: &Run| [run.seconds, run.executions, run.edges, run.corpus, run.finds.len() as u64];
-    render(runs.iter().map(|run| (run.target.as_str(), row(run))))
+    table(&runs.iter().map(Run::line).collect::<String>())
+}
+
+/// Runs, a line each, as a table of the sums.
+fn table(lines: &str) -> String {
+    let mut sums = BTreeMap::<&str, [u64; 5]>::new();
+    for line in lines.lines() {
+        let mut fields = line.split('\t');
+        let name = fields.next().unwrap_or_default();
+        let numbers: Vec<u64> = fields.filter_map(|field| field.parse().ok()).collect();
+        let [seconds, executions, edges, corpus, finds] = numbers[..] else { continue };
+        let sum = sums.entry(name).or_default();
+        *sum = [sum[0] + seconds, sum[1] + executions, sum[2].max(edges), corpus, sum[4] + finds];
+    }
+    render(sums.into_iter())
 }
 
 fn render<'a>(rows: impl Iterator<Item = (&'a str, [u64; 5])>) -> String {
