@@ -13,6 +13,10 @@ const VERSION: i32 = 1;
 pub(super) const PAGE: u64 = dsmil_salvage::PAGE;
 /// Pages that only deletions, gaps and what goes with them may use: they need a few to make room for more.
 const RESERVE_PAGES: u64 = 32;
+/// So many pages that nothing is in are given back (4 MiB): some minutes of an outage come and go without that.
+const IDLE_PAGES: u64 = 1024;
+/// While no more than so many pages are in use (1 MiB): some milliseconds' work.
+const REST_PAGES: u64 = 256;
 /// Statements kept prepared; there are about twenty.
 const STATEMENTS: usize = 24;
 /// KiB of pages kept in memory: a tick touches about six pages, and everything else is memory already.
@@ -207,6 +211,20 @@ impl Database {
         self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
     }
 
+    /// Gives back what an outage has left: pages that nothing is in are still the host's memory on a tmpfs. It is done when
+    /// they are many and the rest is little, for the rest is written anew. False if that is not so.
+    pub(super) fn shrink(&mut self) -> Result<bool, rusqlite::Error> {
+        let (all, used) = self.pages()?;
+        if all - used < IDLE_PAGES || used > REST_PAGES {
+            return Ok(false);
+        }
+        self.conn.execute_batch("VACUUM")?;
+        self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        // Both are shorter by our own hand.
+        (self.length, self.log_length) = (0, 0);
+        Ok(true)
+    }
+
     /// Whether the names still stand for the files that are open: an unlinked file would go on taking writes, and a
     /// restart would not find them.
     pub(super) fn look(&mut self) -> Result<(), Damage> {
@@ -221,7 +239,8 @@ impl Database {
     }
 }
 
-/// A file shrinks on its own only to `shrinks_to`, which is what SQLite cuts a long log to; the database never does.
+/// A file shrinks on its own only to `shrinks_to`, which is what SQLite cuts a long log to; the database does so only in
+/// [`Database::shrink`].
 fn look_at(path: &Path, was: Option<FileId>, length: u64, shrinks_to: u64) -> Result<(FileId, u64), Damage> {
     let Ok(meta) = std::fs::metadata(path) else { return Err(Damage::Removed) };
     let file = FileId { device: meta.dev(), inode: meta.ino() };

@@ -142,7 +142,19 @@ impl Spool {
             let current = self.boot.0;
             self.attempt(|spool| spool.write(|step| Ok(step.drop_old_boots(current)?)))?;
         }
+        self.give_back();
         Ok(())
+    }
+
+    /// After an outage the file is as long as it was at its end, with little in it.
+    fn give_back(&mut self) {
+        let Some(db) = self.db.as_mut() else { return };
+        match db.shrink() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("the spool's file has given back what the outage took"),
+            // There may be no room for the little that is left; it is tried again with the next acknowledgement.
+            Err(error) => tracing::debug!(%error, "the spool's file could not be made shorter"),
+        }
     }
 
     /// What a new session's aggregator accounts for of a boot: all of it, or the newest [`MAX_RANGES`] ranges. A tick that

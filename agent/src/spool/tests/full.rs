@@ -32,6 +32,30 @@ fn at_capacity_the_oldest_batches_go_and_are_gaps() {
 }
 
 #[test]
+fn what_an_outage_took_is_given_back_when_it_is_over() {
+    let bench = Bench { capacity_bytes: 32 << 20, ..Bench::new() };
+    let mut spool = bench.filled(1..=20);
+    let length = |suffix| std::fs::metadata(database::beside(&bench.path(), suffix)).expect("there").len();
+    let sql = |spool: &Spool, sql| spool.db.as_ref().expect("open").conn.execute_batch(sql).expect("done");
+    sql(&spool, "INSERT INTO rejected VALUES (1, 1, 1, 1, zeroblob(8388608)); PRAGMA wal_checkpoint");
+    acknowledge(&mut spool, &[range(1, 5)]);
+    assert!(length("") >= 8 << 20, "it is needed still");
+    sql(&spool, "DELETE FROM rejected");
+    acknowledge(&mut spool, &[range(6, 10)]);
+    assert!(length("") < 1 << 20 && length("-wal") == 0, "{} bytes and {} of log", length(""), length("-wal"));
+    assert!(spool.check_file().expect("a look").is_none(), "that is no damage");
+    for tick in 21..=40 {
+        spool.push(&bench.row(tick), None).expect("it goes on");
+    }
+    assert!(spool.check_file().expect("a look").is_none());
+    let (waiting, accounted) = (ranges(&mut spool), spool.status().totals.ticks_accounted);
+    drop(spool);
+    let mut spool = bench.open();
+    assert_eq!((ranges(&mut spool), spool.status().totals.ticks_accounted), (waiting, accounted), "all is as it was");
+    check_content(&mut spool, &bench.sets);
+}
+
+#[test]
 fn rejected_batches_go_first() {
     let bench = Bench { capacity_bytes: MIN_CAPACITY, ..Bench::new() };
     let mut spool = bench.filled(1..=40);
