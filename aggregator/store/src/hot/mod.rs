@@ -10,10 +10,10 @@ mod tests;
 mod thread;
 
 use crate::batch_table::{Page, PageQuery};
-use dsmil_runtime::queue::Queue;
 use crate::record::BatchRecord;
 use dsmil_protocol::ids::{HostName, TenantId};
 use dsmil_runtime::clock::Clock;
+use dsmil_runtime::queue::Queue;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -4,10 +4,10 @@
 use super::database::HotDb;
 use super::{Coverage, HotConfig, Shared};
 use crate::batch_table::{Page, PageQuery};
-use dsmil_runtime::queue::Taken;
 use crate::record::BatchRecord;
 use crate::sqlite::{Trouble, trouble};
 use dsmil_runtime::clock::Clock;
+use dsmil_runtime::queue::Taken;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -26,9 +26,9 @@ pub use renew::{Renew, RenewOutcome};
 pub use table::{DamagedRow, Listed};
 pub use tokens::{MAX_TOKEN_DEVICES, NewToken, SPENT_TOKENS_KEPT, TokenRow, TokenUse};
 
-use dsmil_runtime::queue::{Queue, Refused, Taken};
 use crate::sqlite::{self, Mode, OpenFailure};
 use dsmil_protocol::ids::TenantId;
+use dsmil_runtime::queue::{Queue, Refused, Taken};
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use rustix::fs::{FlockOperation, flock};

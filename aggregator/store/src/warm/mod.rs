@@ -21,12 +21,12 @@ pub(crate) use readers::{ReaderContext, Readers};
 
 use crate::hot::NewestStart;
 use crate::ledger::{BootLedger, LossReason};
-use dsmil_runtime::queue::{Queue, Refused};
 use crate::record::{Appended, BatchRecord, MAX_TICK, Refusal, StreamKey};
 use crate::sqlite::{Trouble, trouble};
 use dsmil_protocol::ids::{HostName, TenantId, TickRange};
 use dsmil_protocol::metric::{MetricSet, SetId};
 use dsmil_runtime::clock::Clock;
+use dsmil_runtime::queue::{Queue, Refused};
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
 use shared::Shared;
 use std::path::{Path, PathBuf};

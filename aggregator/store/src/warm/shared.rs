@@ -5,9 +5,9 @@ use super::writer::{Answer, Command};
 use super::{WarmError, WarmStats};
 use crate::ledger::BootLedger;
 use crate::ledger_table::Ledgers;
-use dsmil_runtime::queue::Queue;
 use crate::record::{Appended, StreamKey};
 use dsmil_protocol::ids::{HostName, TenantId, TickRange};
+use dsmil_runtime::queue::Queue;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -190,6 +190,8 @@ impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.0.queue.close();
         // What still waits is dropped with its senders, which tells its callers.
-        while let dsmil_runtime::queue::Taken::Items(_) = self.0.queue.take(usize::MAX, Some(std::time::Duration::ZERO)) {}
+        while let dsmil_runtime::queue::Taken::Items(_) = self.0.queue.take(usize::MAX, Some(std::time::Duration::ZERO))
+        {
+        }
     }
 }
