@@ -307,7 +307,12 @@ impl AggregatorSession {
     }
 
     /// This batch, of [`BootId::UNKNOWN`] if nobody can tell, will never be taken; said with the next [`AggregatorSession::flush`].
+    ///
+    /// Only an agent that was taken in has sent one: before that, and after the end, there is nobody to tell.
     pub fn reject(&mut self, boot: BootId, rejected: Rejected, now: Now) {
+        if !matches!(self.state, State::Open) {
+            return;
+        }
         if self.rejected.len() == MAX_REJECTED {
             self.flush(None, now);
         }

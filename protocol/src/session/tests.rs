@@ -608,6 +608,24 @@ fn a_goodbye_that_cannot_be_read_is_a_fault_and_ends_nothing() {
 }
 
 #[test]
+fn what_is_rejected_before_the_agent_was_taken_in_does_not_pile_up() {
+    let mut session = AggregatorSession::accept(speaker(), grant());
+    let rejected = |first| crate::message::Rejected { first: Tick(first), code: 27 };
+    let reject = |session: &mut AggregatorSession| (0..200).for_each(|i| session.reject(BOOT, rejected(i), now_at(1)));
+    reject(&mut session);
+    let mut agent = AgentSession::start(speaker(), &hello(vec![], now_at(1)), now_at(1));
+    let greeting = agent.poll_output().expect("HELLO");
+    assert!(session.receive(Frame::from_bytes(&greeting.bytes).expect("a frame"), now_at(1)).is_ok());
+    session.welcome(SETTINGS, vec![], now_at(1));
+    reject(&mut session);
+    session.flush(None, now_at(1));
+    while let Some(out) = session.poll_output() {
+        agent.receive(&Frame::from_bytes(&out.bytes).expect("a frame"), now_at(1));
+    }
+    assert!(agent.is_open(), "every ACK keeps its bounds");
+}
+
+#[test]
 fn a_silent_aggregator_is_given_up_before_and_after_welcome() {
     let mut session = AgentSession::start(speaker(), &hello(vec![], now_at(1)), now_at(1));
     let due = session.deadline().expect("a greeting has an end");
