@@ -160,7 +160,10 @@ fn ensure_tmpfs(path: &Path) -> anyhow::Result<()> {
         format!("{shown} cannot be used; as root: mkdir -p {shown} && mount -t tmpfs tmpfs {shown}")
     })?;
     let is_tmpfs = u64::try_from(stat.f_type).is_ok_and(|kind| kind == TMPFS_MAGIC);
-    ensure!(is_tmpfs, "{shown} is no tmpfs; as root: mount -t tmpfs tmpfs {shown}, or name a folder on one (--ram-dir)");
+    ensure!(
+        is_tmpfs,
+        "{shown} is no tmpfs; as root: mount -t tmpfs tmpfs {shown}, or name a folder on one (--ram-dir)"
+    );
     Ok(())
 }
 
