@@ -7,7 +7,8 @@
 //! is larger at its end has kept something (`watch`).
 //!
 //! `DSMIL_SOAK_MINUTES` shortens the hour, for trying the drill itself: from six minutes on everything happens that happens in
-//! the hour, just faster. `DSMIL_SOAK_HOSTS` is for how many hosts are simulated.
+//! the hour, just faster. Allocators take a quarter of an hour to settle, so a short run may tell of some MiB that are no leak.
+//! `DSMIL_SOAK_HOSTS` is for how many hosts are simulated.
 
 mod guest;
 mod life;
