@@ -7,7 +7,7 @@
 //! is larger at its end has kept something (`watch`).
 //!
 //! `DSMIL_SOAK_MINUTES` shortens the hour, for trying the drill itself: from six minutes on everything happens that happens in
-//! the hour, just faster. Allocators take a quarter of an hour to settle, so a short run may tell of some MiB that are no leak.
+//! the hour, just faster. Allocators take half an hour to settle, so a short run may tell of some MiB that are no leak.
 //! `DSMIL_SOAK_HOSTS` is for how many hosts are simulated.
 
 mod guest;
@@ -21,11 +21,11 @@ use rig::{Rig, drill};
 use watch::{Subject, Watch};
 
 /// An aggregator whose caches are full. What is left is a ledger's range for each time that a host was away (some hundred
-/// bytes), and allocators that round up anew when a whole fleet comes back: 3 % of what it has. A leak of 150 bytes a batch
+/// bytes), and allocators that round up anew when a whole fleet comes back: 3 % of what it has. A leak of 200 bytes a batch
 /// is more.
 const AGGREGATOR_GROWTH: u64 = 2 << 20;
 /// An agent holds nothing that depends on how long it has run; its allocator rounds up too, and a host's metrics come and go.
-/// A leak of 100 bytes a tick is more.
+/// A leak of 150 bytes a tick is more.
 const AGENT_GROWTH: u64 = 256 << 10;
 
 #[test]
