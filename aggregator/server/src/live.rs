@@ -195,7 +195,7 @@ impl Live {
 
     /// Changes what is known of a host.
     pub fn update(&self, host: &HostName, change: impl FnOnce(&mut HostNow)) {
-        self.lock().change(host, change);
+        self.listening(self.clock.boot()).change(host, change);
     }
 
     /// A host has a new session.

@@ -143,6 +143,18 @@ fn nobody_is_down_because_we_were_away() {
     assert_eq!(scene.both(), [Up, Down], "one came back, the other could have");
 }
 
+/// Which task runs first after an absence is the scheduler's to say: here, one that finds a connection gone.
+#[test]
+fn what_is_first_learnt_after_an_absence_makes_nobody_dead() {
+    let scene = Scene::with_both();
+    scene.listen(2_000, &["a", "b"]);
+    scene.away(10);
+    scene.lose("a");
+    assert_eq!(scene.both(), [Awaited, Awaited]);
+    scene.come("a");
+    assert_eq!(scene.both(), [Up, Awaited]);
+}
+
 #[test]
 fn a_session_that_outlives_our_absence_is_judged_like_any_other() {
     let scene = Scene::with_both();
