@@ -17,6 +17,7 @@ use dsmil_agent::uplink::UplinkConfig;
 use dsmil_protocol::session::Speaker;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::log;
+use dsmil_runtime::notify::Manager;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -90,7 +91,7 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
     let reporter = Reporter::new(&config, boot, credentials.clone(), clock.clone());
     let socket = LocalSocket::bind(&config.socket)?;
     let source = HostSource::new(clock.clone(), &supervisor, Arc::new(root), sensors::all());
-    let reports = source.reports();
+    let (reports, ticks) = (source.reports(), source.reports());
     let running = run::start(Parts {
         source,
         spool: config.spool_config(),
@@ -111,8 +112,23 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
         supervisor: supervisor.clone(),
     })?;
     tracing::info!(host = %config.host, %boot, batches = running.opened.batches, "running");
+    let (manager, told) = (Manager::from_env(), running.clone());
     let answer = Arc::new(move |verb| reporter.answer(verb, &running, &reports.borrow()));
-    supervisor.spawn("local", OnFailure::Note, local::serve(socket, clock, supervisor.clone(), answer));
-    supervisor.until_stop().await.context("signals cannot be received")?;
+    supervisor.spawn("local", OnFailure::Note, local::serve(socket, clock.clone(), supervisor.clone(), answer));
+    // Alive is who samples: a beat waits for the next tick.
+    let beat = || {
+        let (mut ticks, told) = (ticks.clone(), &told);
+        async move {
+            ticks.mark_unchanged();
+            // An error is the end of the sampler, and the supervisor sees to that.
+            let _ = ticks.changed().await;
+            told.standing()
+        }
+    };
+    tokio::select! {
+        stopped = supervisor.until_stop() => stopped.context("signals cannot be received")?,
+        never = manager.keep_told(&clock, beat) => match never {},
+    }
+    manager.stopping();
     Ok(supervisor.drain(DRAIN_WITHIN).await.exit_code())
 }

@@ -4,7 +4,7 @@ use crate::credentials::{Credentials, Keeper};
 use crate::sampler::{self, Row, Source};
 use crate::settings::link_policy;
 use crate::spool::{OpenReport, Spool, SpoolConfig, SpoolError};
-use crate::status::LinkBoard;
+use crate::status::{LinkBoard, LinkState};
 use crate::uplink::{Progress, Shared, SharedSpool, Uplink, UplinkConfig};
 use dsmil_crypto::policy::PolicyError;
 use dsmil_protocol::ids::TickRange;
@@ -42,6 +42,21 @@ pub struct Running {
     pub board: LinkBoard,
     /// What was found when the spool was opened.
     pub opened: OpenReport,
+}
+
+impl Running {
+    /// How the host stands, in a line for `systemctl status`.
+    pub fn standing(&self) -> String {
+        let link = self.board.status();
+        let aggregator = link.aggregator.as_deref().unwrap_or("any aggregator");
+        let link = match link.state {
+            LinkState::Connected => format!("connected to {aggregator}"),
+            LinkState::Connecting => format!("connecting to {aggregator}"),
+            LinkState::Offline { reason, .. } => format!("not connected: {reason}"),
+            LinkState::Refused { code, remedy, .. } => format!("refused, {code}: {remedy}"),
+        };
+        format!("{} ticks wait; {link}", self.spool.lock().status().ticks_waiting)
+    }
 }
 
 /// Why a host could not be started.

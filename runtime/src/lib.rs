@@ -1,8 +1,9 @@
-//! What every daemon of the fleet shares: time, supervised tasks, periodic work, backoff, queues and logs.
+//! What every daemon of the fleet shares: time, supervised tasks, periodic work, backoff, queues, logs, the service manager.
 
 pub mod backoff;
 pub mod clock;
 pub mod log;
+pub mod notify;
 pub mod periodic;
 pub mod queue;
 pub mod supervise;

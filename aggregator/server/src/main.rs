@@ -9,6 +9,7 @@ use dsmil_aggregator::config::Config;
 use dsmil_aggregator::run;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::log;
+use dsmil_runtime::notify::Manager;
 use dsmil_runtime::supervise::Supervisor;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -29,7 +30,7 @@ fn run_verb(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     log::start(config.log.parse().map_err(anyhow::Error::msg)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let clock = Clock::real();
+        let (clock, manager) = (Clock::real(), Manager::from_env());
         let supervisor = Supervisor::new(clock.clone());
         let running = run::start(&config, &clock, &supervisor).await;
         let running = match running {
@@ -40,7 +41,13 @@ fn run_verb(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
             }
         };
         tracing::info!(quic = %running.quic, join = %running.join, https = %running.https, "listening");
-        supervisor.until_stop().await.context("signals cannot be received")?;
+        // Alive is who can still say which hosts are.
+        let beat = || async { running.standing() };
+        tokio::select! {
+            stopped = supervisor.until_stop() => stopped.context("signals cannot be received")?,
+            never = manager.keep_told(&clock, beat) => match never {},
+        }
+        manager.stopping();
         Ok(supervisor.drain(DRAIN_WITHIN).await.exit_code())
     })
 }

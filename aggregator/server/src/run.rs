@@ -7,7 +7,7 @@ use crate::credentials::Credentials;
 use crate::fleet::{Fleet, FleetHandle};
 use crate::ingest::{Ingest, Parts};
 use crate::join::{JoinPort, Told};
-use crate::live::{Live, Patience};
+use crate::live::{Live, Patience, Standing};
 use crate::registry::Registry;
 use crate::security_log;
 use crate::telemetry::Telemetry;
@@ -57,6 +57,17 @@ pub struct Running {
     pub registry: Registry,
     /// Who it is.
     pub credentials: Credentials,
+}
+
+impl Running {
+    /// How the fleet stands, in a line for `systemctl status`.
+    pub fn standing(&self) -> String {
+        let hosts = self.live.all();
+        let count = |of| hosts.iter().filter(|(_, host)| host.standing == of).count();
+        let (up, awaited) = (count(Standing::Up), count(Standing::Awaited));
+        let awaited = if awaited == 0 { String::new() } else { format!(", {awaited} awaited") };
+        format!("{up} of {} hosts up{awaited}", hosts.len())
+    }
 }
 
 /// Starts everything under `supervisor` and returns where it listens. It runs until the supervisor stops it.
