@@ -1,11 +1,10 @@
-//! `agent.toml`: every key, its default, and errors that say where and what to do.
+//! `agent.toml`: every key, its default, and what it may say.
 
 mod check;
-mod explain;
 mod inspect;
 
 pub use check::{Finding, Severity};
-pub use explain::ConfigError;
+pub use dsmil_runtime::config::{ConfigError, Document};
 pub use inspect::{CredentialFacts, IdentityFacts, TrustFacts};
 
 use crate::credentials::CredentialFiles;
@@ -17,6 +16,7 @@ use dsmil_protocol::ids::{DeviceId, HostName, TenantId};
 use dsmil_protocol::join::{HostSettings, LinkPolicy, MAX_ADDRESSES};
 use dsmil_protocol::message::MAX_DEVICES;
 use dsmil_protocol::tlv::{Classification, Compartments};
+use dsmil_runtime::config::Reader;
 use dsmil_runtime::log::Level;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,9 @@ pub const DEFAULT_PATH: &str = "/etc/dsmil/agent.toml";
 pub const DEFAULT_SOCKET: &str = "/run/dsmil/agent.sock";
 /// The spool's database, where `dsmilctl` looks for it.
 pub const DEFAULT_SPOOL: &str = "/mnt/dsmil-ram/agent/spool.sqlite";
-/// A configuration is some kilobytes; a larger file is not one.
-const MAX_FILE_LEN: u64 = 64 << 10;
+/// How it is read: a configuration is some kilobytes, and a larger file is none. The agent rewrites its identity and trust,
+/// so no key takes a credential.
+const READER: Reader = Reader { made_by: "`dsmil-agent join TOKEN`", max_len: 64 << 10, credentials: &[] };
 /// Devices of the fleet, 0 to 103.
 const DEVICE_COUNT: u16 = 104;
 /// The spool's capacity in MiB: below, a large host's row does not fit; above, it is not a buffer any more.
@@ -49,7 +50,8 @@ pub struct AgentConfig {
     /// Default: 0.
     #[serde(default = "default_classification")]
     pub classification: Classification,
-    /// Where the aggregators are, `"host:port"` each, tried in this order. No default.
+    /// Where the aggregators are, `"host:port"` each, tried in this order; a change counts from the next connection on. No
+    /// default.
     pub aggregators: Vec<String>,
     /// Their join ports, `"host:port"` each, where the agent renews its certificate. Default: none, and then the agent is
     /// locked out when its certificate ends.
@@ -75,7 +77,7 @@ pub struct AgentConfig {
     #[serde(default)]
     pub root: RootSection,
     /// How much the agent logs: `error`, `warn`, `info` or `debug`. Default: `info`.
-    #[serde(default, deserialize_with = "level")]
+    #[serde(default)]
     pub log: Level,
 }
 
@@ -117,9 +119,9 @@ impl Default for SpoolSection {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RootSection {
-    /// Default: `/proc`.
+    /// The host's processes and counters. Default: `/proc`.
     pub proc: PathBuf,
-    /// Default: `/sys`.
+    /// The host's devices. Default: `/sys`.
     pub sys: PathBuf,
     /// The root of the host's filesystem. Default: `/`.
     pub rootfs: PathBuf,
@@ -132,22 +134,24 @@ impl Default for RootSection {
 }
 
 impl AgentConfig {
-    /// Reads and checks a file. Whether what it names exists, [`AgentConfig::check`] says.
+    /// Reads and checks a file and its drop-ins. Whether what they name exists, [`AgentConfig::check`] says.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-        let mut text = String::new();
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        std::io::Read::read_to_string(&mut std::io::Read::take(file, MAX_FILE_LEN + 1), &mut text)
-            .map_err(unreadable)?;
-        if text.len() as u64 > MAX_FILE_LEN {
-            return Err(ConfigError::TooLong { path: path.to_owned() });
-        }
-        let mut config = Self::parse(&text, path)?;
+        Self::of(&Self::document(path)?, path)
+    }
+
+    /// A file and its drop-ins, as they are written.
+    pub fn document(path: &Path) -> Result<Document, ConfigError> {
+        READER.read(path)
+    }
+
+    /// Checks a document whose main file is at `path`.
+    pub fn of(document: &Document, path: &Path) -> Result<Self, ConfigError> {
+        let mut config = Self::checked(document)?;
         config.resolve(path.parent().unwrap_or(Path::new(".")));
         Ok(config)
     }
 
-    /// Relative paths are taken from the folder of the configuration, so that it can be copied as a whole.
+    /// Relative paths are taken from the folder of the main file, so that it can be copied as a whole.
     fn resolve(&mut self, folder: &Path) {
         let identity = &mut self.identity;
         for path in [&mut identity.file, &mut identity.trust, &mut self.spool.path, &mut self.socket] {
@@ -155,10 +159,14 @@ impl AgentConfig {
         }
     }
 
-    /// Reads and checks a configuration; `path` is for errors.
+    /// Reads and checks a main file's text; `path` is for errors.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|error| explain::explain(&error, text, path))?;
-        let wrong = |key: &'static str, what: String| Err(explain::wrong(text, path, key, what));
+        Self::checked(&READER.parse(text, path)?)
+    }
+
+    fn checked(document: &Document) -> Result<Self, ConfigError> {
+        let config: Self = document.get()?;
+        let wrong = |key, what: String| Err(document.wrong(key, what));
         if config.aggregators.is_empty() {
             return wrong("aggregators", format!("names 1 to {MAX_ADDRESSES} aggregators, \"host:port\" each"));
         }
@@ -172,10 +180,10 @@ impl AgentConfig {
         }
         if !CAPACITY_MIB.contains(&config.spool.capacity_mib) {
             let (least, most) = (CAPACITY_MIB.start(), CAPACITY_MIB.end());
-            return wrong("capacity_mib", format!("is {least} to {most}"));
+            return wrong("spool.capacity_mib", format!("is {least} to {most}"));
         }
         if !(1..=MAX_TICKS).contains(&config.spool.batch_ticks) {
-            return wrong("batch_ticks", format!("is 1 to {MAX_TICKS}; 10 is usual, 60 saves bytes on a metered link"));
+            return wrong("spool.batch_ticks", format!("is 1 to {MAX_TICKS}; 10 is usual, 60 saves bytes on a metered link"));
         }
         Ok(config)
     }
@@ -268,10 +276,6 @@ fn devices<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Devi
     // 104 different devices are MAX_DEVICES: HELLO holds them all.
     debug_assert!(numbers.len() <= MAX_DEVICES);
     Ok(numbers.into_iter().map(DeviceId).collect())
-}
-
-fn level<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]

@@ -61,16 +61,16 @@ fn every_key_is_read() {
 #[test]
 fn an_error_names_file_line_key_and_remedy() {
     let unknown = refusal(&format!("{MINIMAL}\n[spool]\ncapacity_mb = 3\n"));
-    assert_eq!(unknown, "agent.toml, line 6: there is no key `capacity_mb` here: did you mean `capacity_mib`?");
+    assert_eq!(unknown, "agent.toml, line 6: there is no key `capacity_mb` in [spool]: did you mean `capacity_mib`?");
     let far = refusal(&format!("{MINIMAL}kafka = 1\n"));
     assert!(far.starts_with("agent.toml, line 4: there is no key `kafka` here; the keys are host, tenant,"), "{far}");
     assert_eq!(refusal("host = \"h1\"\n"), "agent.toml: the key `tenant` is missing and has no default: add it");
     let name = refusal(&MINIMAL.replace("h1", "H 1"));
     assert!(name.starts_with("agent.toml, line 1, `host`: a host name is 1 to 63 of"), "{name}");
     let typed = refusal(&format!("{MINIMAL}[spool]\nbatch_ticks = \"ten\"\n"));
-    assert!(typed.starts_with("agent.toml, line 5, `batch_ticks`: invalid type"), "{typed}");
+    assert!(typed.starts_with("agent.toml, line 5, `spool.batch_ticks`: invalid type"), "{typed}");
     let range = refusal(&format!("{MINIMAL}[spool]\nbatch_ticks = 0\n"));
-    assert!(range.starts_with("agent.toml, line 5, `batch_ticks`: is 1 to 120"), "{range}");
+    assert!(range.starts_with("agent.toml, line 5, `spool.batch_ticks`: is 1 to 120"), "{range}");
     let address = refusal("host = \"h1\"\ntenant = \"t1\"\naggregators = [\"agg\"]\n");
     assert!(address.starts_with("agent.toml, line 3, `aggregators`: \"agg\" is not \"host:port\""), "{address}");
     let join = refusal(&format!("{MINIMAL}join = [\"agg\"]\n"));

@@ -5,6 +5,7 @@ use dsmil_crypto::policy::KeyExchange;
 use dsmil_protocol::ids::TenantId;
 use dsmil_protocol::message::Settings;
 use dsmil_protocol::tlv::Classification;
+use dsmil_runtime::log::Level;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,8 +32,8 @@ pub struct Config {
     #[serde(default = "fleet_file")]
     pub fleet: PathBuf,
     /// How much is logged: error, warn, info or debug.
-    #[serde(default = "info")]
-    pub log: String,
+    #[serde(default)]
+    pub log: Level,
     /// Hosts, join tokens, trust bundles and the security log: a file on a disk.
     #[serde(default = "state_file")]
     pub state: PathBuf,
@@ -268,10 +269,6 @@ fn fleet_file() -> PathBuf {
 
 fn state_file() -> PathBuf {
     "state/state.sqlite".into()
-}
-
-fn info() -> String {
-    "info".into()
 }
 
 /// Why a configuration was refused.

@@ -19,6 +19,7 @@ use dsmil_crypto::token::ApiToken;
 use dsmil_crypto::trust::{Trust, sign};
 use dsmil_protocol::ids::{HostName, TenantId};
 use dsmil_runtime::clock::Clock;
+use dsmil_runtime::log::Level;
 use dsmil_runtime::supervise::Supervisor;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -130,7 +131,7 @@ fn config(order: &Order) -> Config {
         name: order.name.clone(),
         tenant: order.tenant.clone(),
         fleet: "fleet.toml".into(),
-        log: "info".into(),
+        log: Level::default(),
         state: "state/state.sqlite".into(),
         listen: order.listen.clone(),
         advertise: order.advertise.clone(),

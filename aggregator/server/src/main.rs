@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 
 fn run_verb(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.config)?;
-    log::start(config.log.parse().map_err(anyhow::Error::msg)?);
+    log::start(config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let (clock, manager) = (Clock::real(), Manager::from_env());
