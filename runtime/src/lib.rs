@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod log;
 pub mod notify;
+pub mod owner;
 pub mod periodic;
 pub mod queue;
 pub mod supervise;

@@ -1,26 +1,38 @@
 //! `dsmil-agent join`: the token in, the steps out.
 
+use super::service::{self, Service};
 use anyhow::Context;
 use clap::Args;
 use dsmil_agent::join::{JoinError, JoinOptions, Joined, Step, join};
 use dsmil_runtime::clock::Clock;
 use serde::Serialize;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// A token has at most 8 KiB; what is longer is another file.
 const MAX_TOKEN_LEN: u64 = 16 << 10;
 
+/// Where the installed service has its configuration, and where its own files.
+const CONFIG_DIR: &str = "/etc/dsmil";
+const STATE_DIR: &str = "/var/lib/dsmil/agent";
+
 #[derive(Args)]
 pub(crate) struct JoinArgs {
     /// The token that `dsmil-aggregator token create` printed; `-` reads it from standard input, so that it stays out of the
     /// shell's history.
     token: String,
-    /// The folder of agent.toml; certificate, key and trust go there too.
-    #[arg(long, value_name = "PATH", default_value = "/etc/dsmil")]
+    /// The folder of agent.toml.
+    #[arg(long, value_name = "PATH", default_value = CONFIG_DIR)]
     dir: PathBuf,
+    /// The folder of key, certificate and trust, which the agent's user has to be able to write. Left out:
+    /// /var/lib/dsmil/agent for /etc/dsmil, otherwise that of agent.toml.
+    #[arg(long, value_name = "PATH")]
+    state: Option<PathBuf>,
+    /// Leave the installed service alone; otherwise it is started, if this is root and agent.toml is in /etc/dsmil.
+    #[arg(long)]
+    no_start: bool,
     /// Join a host that has an identity already; its old one is worth nothing afterwards.
     #[arg(long)]
     again: bool,
@@ -36,13 +48,29 @@ pub(crate) struct JoinArgs {
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Document<'a> {
-    Joined(&'a Joined),
-    Failed { code: &'static str, what: String, remedy: String },
+    Joined {
+        #[serde(flatten)]
+        joined: &'a Joined,
+        service: Service,
+    },
+    Failed {
+        code: &'static str,
+        what: String,
+        remedy: String,
+    },
 }
 
 pub(crate) fn run(args: &JoinArgs) -> anyhow::Result<ExitCode> {
     let token = if args.token == "-" { from_stdin()? } else { args.token.clone() };
-    let options = JoinOptions { dir: args.dir.clone(), again: args.again, within: Duration::from_secs(args.timeout) };
+    let is_installed = args.dir == Path::new(CONFIG_DIR);
+    let state = args.state.as_deref().unwrap_or(if is_installed { Path::new(STATE_DIR) } else { &args.dir });
+    let options = JoinOptions {
+        dir: args.dir.clone(),
+        // In agent.toml it would be from its folder; what is typed here is meant from here.
+        state: std::path::absolute(state)?,
+        again: args.again,
+        within: Duration::from_secs(args.timeout),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut say = |step: Step| {
         if !args.json {
@@ -50,16 +78,21 @@ pub(crate) fn run(args: &JoinArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let outcome = runtime.block_on(join(&token, &options, &Clock::real(), &mut say));
+    let service = match &outcome {
+        Ok(_) if is_installed && !args.no_start => service::restart(),
+        _ => Service::NotOurs,
+    };
     match &outcome {
-        Ok(joined) if args.json => println!("{}", serde_json::to_string(&Document::Joined(joined))?),
-        Ok(joined) => print_joined(joined, args.again),
+        Ok(joined) if args.json => println!("{}", serde_json::to_string(&Document::Joined { joined, service })?),
+        Ok(joined) => print_joined(joined, service, args.again),
         Err(error) if args.json => {
             let (code, what, remedy) = (error.code(), error.to_string(), error.remedy());
             println!("{}", serde_json::to_string(&Document::Failed { code, what, remedy })?);
         }
         Err(error) => print_failure(error),
     }
-    Ok(if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_good = outcome.is_ok() && service != Service::Failed;
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn from_stdin() -> anyhow::Result<String> {
@@ -69,13 +102,25 @@ fn from_stdin() -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn print_joined(joined: &Joined, again: bool) {
-    let verb = if again { "restart" } else { "start" };
+fn print_joined(joined: &Joined, service: Service, again: bool) {
     println!("joined      as {} in {} ms", joined.spiffe_id, joined.took_ms);
     if !joined.differences.is_empty() {
         println!("next        decide what agent.toml is to say where it differs; until then it counts as it is");
     }
-    println!("next        `dsmil-agent check`, then {verb} the agent: `dsmil-agent run`");
+    match service {
+        Service::Started => {
+            println!("running     dsmil-agent.service; `systemctl status dsmil-agent` tells how it stands")
+        }
+        Service::Failed => {
+            println!(
+                "failed      dsmil-agent.service does not start: `dsmil-agent check`, `journalctl -u dsmil-agent`"
+            );
+        }
+        Service::NotOurs => {
+            let verb = if again { "restart" } else { "start" };
+            println!("next        `dsmil-agent check`, then {verb} the agent: `dsmil-agent run`, or its service");
+        }
+    }
 }
 
 fn print_failure(error: &JoinError) {

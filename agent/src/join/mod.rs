@@ -33,8 +33,10 @@ use std::time::Duration;
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct JoinOptions {
-    /// The folder of agent.toml; the files go there.
+    /// The folder of agent.toml.
     pub dir: PathBuf,
+    /// The folder of key, certificate and trust, which the agent has to be able to write; may be the same.
+    pub state: PathBuf,
     /// Whether a host that has an identity is to get another.
     pub again: bool,
     /// How long each join port may take to connect, and to answer.
@@ -55,7 +57,7 @@ pub async fn join(
     let started = clock.mono();
     let token: JoinToken = token.parse()?;
     let ticket = Ticket::read(&token, clock)?;
-    let place = Place::find(&options.dir, &ticket.host, options.again)?;
+    let place = Place::find(options, &ticket.host)?;
     say(Step::Token { host: ticket.host.clone(), domain: ticket.domain.to_string(), root: token.root.short() });
     let key = place.key()?;
     let (port, address) = connect(&ticket, options, clock, say).await?;

@@ -1,10 +1,10 @@
-//! The folder that a host joins into: what is there, and what is written, each file whole or not at all.
+//! The folders that a host joins into: what is there, and what is written, each file whole or not at all.
 //!
 //! Order: trust, identity, configuration, and last the key that waited is removed. Cut short between two, the key is still
 //! there and the same command does it all again.
 
-use super::JoinError;
 use super::step::Step;
+use super::{JoinError, JoinOptions};
 use crate::config::AgentConfig;
 use crate::credentials::CredentialFiles;
 use crate::settings::{compartment_names, link_name};
@@ -13,9 +13,10 @@ use dsmil_crypto::key::SigningKey;
 use dsmil_crypto::trust::Trust;
 use dsmil_protocol::ids::HostName;
 use dsmil_protocol::join::HostSettings;
+use dsmil_runtime::owner;
 use serde::Serialize;
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Where the new key waits until everything is written.
@@ -30,10 +31,18 @@ pub(super) struct Place {
     waiting_key: PathBuf,
 }
 
+/// The files of an identity in a folder.
+fn credential_files(folder: &Path) -> CredentialFiles {
+    CredentialFiles { identity: folder.join("agent.pem"), trust: folder.join("trust.bundle") }
+}
+
 impl Place {
-    /// Looks at a folder, and makes it if it is not there. Refuses what would overwrite somebody else.
-    pub(super) fn find(dir: &Path, host: &HostName, again: bool) -> Result<Self, JoinError> {
-        std::fs::create_dir_all(dir).map_err(file(dir))?;
+    /// Looks at the folders, and makes them if they are not there. Refuses what would overwrite somebody else.
+    pub(super) fn find(options: &JoinOptions, host: &HostName) -> Result<Self, JoinError> {
+        let JoinOptions { dir, state, again, .. } = options;
+        for folder in [dir, state] {
+            std::fs::create_dir_all(folder).map_err(file(folder))?;
+        }
         let config_path = dir.join("agent.toml");
         let config = match config_path.try_exists().map_err(file(&config_path))? {
             true => Some(AgentConfig::load(&config_path).map_err(JoinError::Config)?),
@@ -43,15 +52,15 @@ impl Place {
             let (configured, token) = (other.clone(), host.clone());
             return Err(JoinError::OtherHost { path: config_path, configured, token });
         }
-        let default = || CredentialFiles { identity: dir.join("agent.pem"), trust: dir.join("trust.bundle") };
-        let credentials = config.as_ref().map_or_else(default, AgentConfig::credential_files);
-        let waiting_key = dir.join(WAITING_KEY);
+        let credentials = config.as_ref().map_or_else(|| credential_files(state), AgentConfig::credential_files);
+        // Beside the key that it becomes: on the same disk, under the same owner.
+        let waiting_key = credentials.identity.parent().unwrap_or(state).join(WAITING_KEY);
         let exists = |path: &Path| path.try_exists().map_err(file(path));
         // Where the key still waits, an attempt was cut short: this one goes on with it.
-        if !again && exists(&credentials.identity)? && !exists(&waiting_key)? {
+        if !*again && exists(&credentials.identity)? && !exists(&waiting_key)? {
             return Err(JoinError::Joined(credentials.identity));
         }
-        Ok(Self { dir: dir.to_owned(), config_path, config, credentials, waiting_key })
+        Ok(Self { dir: dir.clone(), config_path, config, credentials, waiting_key })
     }
 
     /// The key that waits here from an attempt that was cut short, or a new one. On disk before anybody hears of it, which
@@ -62,7 +71,7 @@ impl Place {
         }
         let key = SigningKey::generate()?;
         key.save(&self.waiting_key)?;
-        self.give_to_owner(&self.waiting_key)?;
+        give_to_owner(&self.waiting_key)?;
         Ok(key)
     }
 
@@ -72,7 +81,8 @@ impl Place {
         if self.config.is_some() {
             return Ok(None);
         }
-        let text = text_of(settings);
+        let elsewhere = (self.credentials != credential_files(&self.dir)).then_some(&self.credentials);
+        let text = text_of(settings, elsewhere)?;
         let read = AgentConfig::parse(&text, &self.config_path).map_err(JoinError::Config)?;
         let says_it = read.host_settings() == *settings;
         if says_it { Ok(Some(text)) } else { Err(JoinError::Answer("has settings that agent.toml cannot say")) }
@@ -87,7 +97,7 @@ impl Place {
         say: &mut dyn FnMut(Step),
     ) -> Result<Option<HostSettings>, JoinError> {
         let mut written = |path: &Path| -> Result<(), JoinError> {
-            self.give_to_owner(path)?;
+            give_to_owner(path)?;
             say(Step::Written(path.to_owned()));
             Ok(())
         };
@@ -122,15 +132,11 @@ impl Place {
         file.persist(&self.config_path)?;
         std::fs::File::open(&self.dir)?.sync_all()
     }
+}
 
-    /// Root joins for the agent's user, to whom the folder belongs and who rewrites these files later.
-    fn give_to_owner(&self, path: &Path) -> Result<(), JoinError> {
-        if !rustix::process::geteuid().is_root() {
-            return Ok(());
-        }
-        let folder = std::fs::metadata(path.parent().unwrap_or(&self.dir)).map_err(file(path))?;
-        std::os::unix::fs::chown(path, Some(folder.uid()), Some(folder.gid())).map_err(file(path))
-    }
+/// Root joins for the agent's user, to whom the folder belongs and who rewrites these files later.
+fn give_to_owner(path: &Path) -> Result<(), JoinError> {
+    owner::give_to_folders_owner(path).map_err(file(path))
 }
 
 fn file(path: &Path) -> impl FnOnce(io::Error) -> JoinError + use<> {
@@ -138,7 +144,8 @@ fn file(path: &Path) -> impl FnOnce(io::Error) -> JoinError + use<> {
     move |source| JoinError::File { path, source }
 }
 
-fn text_of(settings: &HostSettings) -> String {
+/// The files of the identity are named where they are not beside the configuration.
+fn text_of(settings: &HostSettings, identity: Option<&CredentialFiles>) -> Result<String, JoinError> {
     let keys = Keys {
         host: settings.host.as_str(),
         tenant: settings.tenant.as_str(),
@@ -148,9 +155,13 @@ fn text_of(settings: &HostSettings) -> String {
         aggregators: &settings.aggregators,
         join: &settings.join_addresses,
         link: link_name(settings.key_exchange),
+        identity: identity.map(|files| Files { file: &files.identity, trust: &files.trust }),
     };
-    let keys = toml::to_string(&keys).expect("names, numbers and lists of them are TOML");
-    format!("# Written by `dsmil-agent join`; yours from now on. `dsmil-agent check` looks it over.\n{keys}")
+    // Names, numbers and lists of them are TOML; a path is if it is UTF-8.
+    let not_utf8 = |_| io::Error::new(io::ErrorKind::InvalidInput, "a name that is not UTF-8 cannot be in agent.toml");
+    let at = identity.map_or(Path::new("agent.toml"), |files| &files.identity);
+    let keys = toml::to_string(&keys).map_err(not_utf8).map_err(file(at))?;
+    Ok(format!("# Written by `dsmil-agent join`; yours from now on. `dsmil-agent check` looks it over.\n{keys}"))
 }
 
 /// The keys that the centre knows, in the order of the reference.
@@ -164,4 +175,13 @@ struct Keys<'a> {
     join: &'a [String],
     link: &'static str,
     devices: Vec<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<Files<'a>>,
+}
+
+/// `[identity]`
+#[derive(Serialize)]
+struct Files<'a> {
+    file: &'a Path,
+    trust: &'a Path,
 }

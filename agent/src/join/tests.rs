@@ -14,7 +14,7 @@ struct Attempt {
 }
 
 async fn attempt(dir: &Path, token: &str, again: bool) -> Attempt {
-    let options = JoinOptions { dir: dir.to_owned(), again, within: Duration::from_secs(10) };
+    let options = JoinOptions { dir: dir.to_owned(), state: dir.to_owned(), again, within: Duration::from_secs(10) };
     let mut steps = Vec::new();
     let outcome = join(token, &options, &clock().0, &mut |step| steps.push(step)).await;
     Attempt { outcome, steps }
@@ -38,6 +38,26 @@ fn names(dir: &Path) -> Vec<String> {
         entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
+}
+
+#[tokio::test]
+async fn an_identity_elsewhere_is_named_in_the_configuration() {
+    let (server, dir, state) = (server(), folder(), folder());
+    let options = JoinOptions {
+        dir: dir.path().to_owned(),
+        state: state.path().join("agent"),
+        again: false,
+        within: Duration::from_secs(10),
+    };
+    join(&server.token("h1"), &options, &clock().0, &mut |_| {}).await.expect("joined");
+    assert_eq!(names(dir.path()), ["agent.toml"]);
+    assert_eq!(names(&options.state), ["agent.pem", "trust.bundle"]);
+    let config = AgentConfig::load(&dir.path().join("agent.toml")).expect("a configuration");
+    assert_eq!(config.identity.file, options.state.join("agent.pem"));
+    // Joined again it is found by its configuration, whatever folder is typed.
+    let elsewhere = JoinOptions { state: dir.path().join("other"), ..options };
+    let error = join(&server.token("h1"), &elsewhere, &clock().0, &mut |_| {}).await.expect_err("joined already");
+    assert!(matches!(error, JoinError::Joined(_)), "{error}");
 }
 
 fn joined_keys(server: &JoinServer) -> Vec<Fingerprint> {
@@ -247,7 +267,8 @@ async fn where_nobody_answers_it_says_whom_it_asked() {
     let root = fleet.root.fingerprint();
     let addresses = vec!["no-port".into(), address.clone()];
     let token = JoinToken::generate(addresses, "fleet.example".into(), root, "h1".into(), NOW).text();
-    let options = JoinOptions { dir: dir.path().to_owned(), again: false, within: Duration::from_millis(50) };
+    let at = dir.path().to_owned();
+    let options = JoinOptions { dir: at.clone(), state: at, again: false, within: Duration::from_millis(50) };
     let error = join(&token, &options, &Clock::real(), &mut |_| {}).await.expect_err("nobody is there");
     let said = error.to_string();
     assert!(said.contains("\"no-port\" is no address") && said.contains(&address), "{said}");

@@ -28,7 +28,7 @@ pub async fn join_all(tokens: &Path, agents_dir: &Path, clock: &Clock) -> anyhow
             continue;
         }
         std::fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
-        let options = JoinOptions { dir, again: false, within: WITHIN };
+        let options = JoinOptions { state: dir.clone(), dir, again: false, within: WITHIN };
         join(&token, &options, clock, &mut |_| {}).await.with_context(|| format!("{host} cannot join"))?;
         joined += 1;
     }

@@ -63,7 +63,8 @@ async fn flood(rig: &Rig<'_>) -> anyhow::Result<()> {
 async fn joins(rig: &Rig<'_>, token: &str) -> anyhow::Result<()> {
     rig.clock.sleep(Duration::from_secs(3)).await;
     let (from, folder) = (rig.clock.mono(), tempfile::tempdir()?);
-    let options = JoinOptions { dir: folder.path().into(), again: false, within: THROUGH_WITHIN };
+    let (dir, state) = (folder.path().into(), folder.path().into());
+    let options = JoinOptions { dir, state, again: false, within: THROUGH_WITHIN };
     join(token, &options, &rig.clock, &mut |_| {}).await.context("a host could not join beside the flood")?;
     println!("a host joined within {:?}", rig.clock.mono() - from);
     Ok(())

@@ -107,7 +107,8 @@ impl Place {
             boot: BootId([1; 16]),
             spool: scene.fleet.ram().join(format!("{folder}.sqlite")),
         };
-        let options = JoinOptions { dir: place.folder.clone(), again: false, within: SOON };
+        let (dir, state) = (place.folder.clone(), place.folder.clone());
+        let options = JoinOptions { dir, state, again: false, within: SOON };
         join(&token, &options, clock, &mut |_| {}).await?;
         Ok(place)
     }

@@ -60,7 +60,8 @@ impl Guest {
 
     /// Joins with a token.
     pub(crate) async fn join_with(&self, token: &str) -> Result<(), JoinError> {
-        let options = JoinOptions { dir: self.folder.clone(), again: true, within: PATIENCE };
+        let (dir, state) = (self.folder.clone(), self.folder.clone());
+        let options = JoinOptions { dir, state, again: true, within: PATIENCE };
         join(token, &options, &self.clock, &mut |_| {}).await.map(drop)
     }
 
