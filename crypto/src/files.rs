@@ -108,6 +108,12 @@ pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError>
     private_key(&read_private(path)?, path)
 }
 
+/// Reads a private key that systemd passed as a credential: a file of root's that the service's user may read by an access
+/// list, whose mask shows as permission of the group (0440, systemd 255 and later). Nobody else may do anything with it.
+pub(crate) fn read_passed_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
+    private_key(&read_denied_to(0o037, path)?, path)
+}
+
 /// Reads a chain and its key from one file, if only its owner can.
 pub(crate) fn read_identity(path: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), FileError> {
     let text = read_private(path)?;
@@ -127,10 +133,15 @@ pub(crate) fn write_identity(
 
 /// Reads a secret file, if only its owner can.
 pub(crate) fn read_private(path: &Path) -> Result<Vec<u8>, FileError> {
+    read_denied_to(0o077, path)
+}
+
+/// Reads a file that has none of these permission bits.
+fn read_denied_to(forbidden: u32, path: &Path) -> Result<Vec<u8>, FileError> {
     let file = open(path)?;
     // Asked of the open file, so that what was checked is what is read.
     let mode = file.metadata().map_err(|source| FileError::Read { path: path.to_owned(), source })?.mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if mode & forbidden != 0 {
         return Err(FileError::KeyExposed { path: path.to_owned(), mode });
     }
     read(file, path, MAX_FILE_BYTES)

@@ -25,6 +25,11 @@ impl Credential {
         Ok(Self { chain: files::read_chain(certificate)?, key: files::read_key(key)? })
     }
 
+    /// The same for a key that the service manager passed, and so decided who may read it.
+    pub fn load_passed(certificate: &Path, key: &Path) -> Result<Self, FileError> {
+        Ok(Self { chain: files::read_chain(certificate)?, key: files::read_passed_key(key)? })
+    }
+
     /// Writes both as PEM files, each whole or not at all; the key first and with mode 0600.
     pub fn save(&self, certificate: &Path, key: &Path) -> Result<(), FileError> {
         files::write_key(key, &self.key)?;

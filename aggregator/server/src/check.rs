@@ -1,15 +1,15 @@
 //! `dsmil-aggregator check`: everything that `run` will need, looked at beforehand.
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::credentials::Credentials;
 use crate::fleet::Fleet;
-use crate::run::{NO_BUNDLE, open_state};
+use crate::run::{NO_BUNDLE, https_credential, open_state, tokens};
 use crate::trust::{DRAFT_FILE, DraftError, TrustDraft};
 use anyhow::Context;
-use dsmil_crypto::identity::Credential;
 use dsmil_crypto::provider_version;
 use dsmil_crypto::trust::Trust;
 use dsmil_runtime::clock::Clock;
+use dsmil_runtime::config::Environment;
 use dsmil_runtime::supervise::Supervisor;
 use dsmil_store::state::State;
 use serde::Serialize;
@@ -46,16 +46,17 @@ pub struct Finding {
 }
 
 /// Looks at everything a configuration names.
-pub async fn run(path: &Path, clock: &Clock) -> Vec<Finding> {
+pub async fn run(path: &Path, environment: &Environment, clock: &Clock) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let config = match Config::load(path) {
+    let mut config = match read(path, &mut findings) {
         Ok(config) => config,
         Err(error) => {
             note(&mut findings, "configuration", Outcome::Error, chain(&error));
             return findings;
         }
     };
-    note(&mut findings, "configuration", Outcome::Ok, path.display().to_string());
+    // What is missing is named where it is used.
+    let _ = config.find_credentials(environment);
     note(&mut findings, "cryptography", Outcome::Ok, provider_version());
     match Fleet::load(&config.fleet) {
         Ok(fleet) => {
@@ -66,12 +67,22 @@ pub async fn run(path: &Path, clock: &Clock) -> Vec<Finding> {
     }
     advertise(&config, &mut findings);
     identity(&config, clock, &mut findings).await;
-    let https = Credential::load(&config.identity.https_certificate, &config.identity.https_key);
-    attempt(&mut findings, "HTTPS certificate", https.map(|_| "loads".to_string()));
-    let tokens = crate::run::tokens(&config.api.tokens);
+    attempt(&mut findings, "HTTPS certificate", https_credential(&config).map(|_| "loads".to_string()));
+    let tokens = config.api.tokens.path().map_err(Into::into).and_then(|path| Ok(tokens(path)?));
     attempt(&mut findings, "API tokens", tokens.map(|tokens| format!("{} let in", tokens.len())));
     hot(&config, &mut findings);
     findings
+}
+
+/// Reads the configuration, and says of which files it is made.
+fn read(path: &Path, findings: &mut Vec<Finding>) -> Result<Config, ConfigError> {
+    let document = Config::document(path)?;
+    let config = Config::of(&document, path)?;
+    for (i, file) in document.files().enumerate() {
+        let subject = if i == 0 { "configuration" } else { "drop-in" };
+        note(findings, subject, Outcome::Ok, file.display().to_string());
+    }
+    Ok(config)
 }
 
 /// Opens the state as `run` does, looks at the trust bundle, and makes a leaf with the newest issuer to see that it can.
@@ -208,10 +219,10 @@ fn hot(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
-fn attempt<E: std::error::Error>(findings: &mut Vec<Finding>, subject: &'static str, outcome: Result<String, E>) {
+fn attempt(findings: &mut Vec<Finding>, subject: &'static str, outcome: anyhow::Result<String>) {
     match outcome {
         Ok(detail) => note(findings, subject, Outcome::Ok, detail),
-        Err(error) => note(findings, subject, Outcome::Error, chain(&error)),
+        Err(error) => note(findings, subject, Outcome::Error, format!("{error:#}")),
     }
 }
 

@@ -1,18 +1,25 @@
 //! aggregator.toml: where the centre keeps things, where it listens, what it asks of agents.
 
+pub use dsmil_runtime::config::{ConfigError, Document};
+
 use crate::admission::AdmissionSection;
 use dsmil_crypto::policy::KeyExchange;
 use dsmil_protocol::ids::TenantId;
 use dsmil_protocol::message::Settings;
 use dsmil_protocol::tlv::Classification;
+use dsmil_runtime::config::{CredentialError, Environment, Reader, SecretFile};
 use dsmil_runtime::log::Level;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-/// Bytes of a configuration file.
-const MAX_FILE_LEN: u64 = 1 << 20;
+/// How it is read. The files that take a credential are only read; issuers and endpoint keys are written by us.
+const READER: Reader = Reader {
+    made_by: "`dsmil-aggregator init`",
+    max_len: 1 << 20,
+    credentials: &["identity.https_certificate", "identity.https_key", "api.tokens"],
+};
 /// The widest network that classical clients may come from: that of a large company (10.0.0.0/8), or of a provider.
 const WIDEST_V4: u8 = 8;
 /// The same for IPv6: what a provider gets.
@@ -160,10 +167,10 @@ impl Default for JoinSection {
 pub struct IdentityFiles {
     /// The folder of our issuers' keys: `NAME.key`, mode 0600. Our own certificate is made with the newest.
     pub issuers: PathBuf,
-    /// The leaf shown to API clients.
-    pub https_certificate: PathBuf,
-    /// Its key.
-    pub https_key: PathBuf,
+    /// The leaf shown to API clients. May be a credential.
+    pub https_certificate: SecretFile,
+    /// Its key. May be a credential.
+    pub https_key: SecretFile,
     /// Keys that let agents know this endpoint again after a restart; made at the first start.
     pub endpoint_keys: PathBuf,
 }
@@ -217,8 +224,8 @@ impl Default for HotSection {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiSection {
-    /// Hashes of the bearer tokens that are let in, one a line.
-    pub tokens: PathBuf,
+    /// Hashes of the bearer tokens that are let in, one a line. May be a credential.
+    pub tokens: SecretFile,
     /// The highest classification that the API shows.
     pub clearance: Classification,
     /// Networks (`10.0.0.0/8`) from which clients without a post-quantum key exchange are let in, besides loopback.
@@ -271,64 +278,43 @@ fn state_file() -> PathBuf {
     "state/state.sqlite".into()
 }
 
-/// Why a configuration was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// It cannot be read.
-    #[error("{path} cannot be read; `dsmil-aggregator init` makes one, --config names another")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It is too large to be a configuration.
-    #[error("{path} has more than {MAX_FILE_LEN} bytes and is no configuration")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It would let in what the fleet keeps out.
-    #[error("{path}: {key} = {value} is refused: {why}")]
-    Weak {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: &'static str,
-        /// What it says.
-        value: String,
-        /// Why, and what to write in its place.
-        why: &'static str,
-    },
-    /// It is not what it should be.
-    #[error("{path} is not a valid configuration; docs/generated/configuration.md lists every key")]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// What and where.
-        source: Box<toml::de::Error>,
-    },
-}
-
 impl Config {
-    /// Reads a configuration and makes its paths absolute.
+    /// Reads and checks a configuration and its drop-ins, and makes its paths absolute.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { path: path.into(), source };
-        if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_LEN {
-            return Err(ConfigError::TooLarge { path: path.into() });
+        Self::of(&Self::document(path)?, path)
+    }
+
+    /// A configuration and its drop-ins, as they are written.
+    pub fn document(path: &Path) -> Result<Document, ConfigError> {
+        READER.read(path)
+    }
+
+    /// Checks a document whose main file is at `path`.
+    pub fn of(document: &Document, path: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = document.get()?;
+        if let Some((key, what)) = config.weakness() {
+            return Err(document.wrong(key, what));
         }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        let mut config: Self = toml::from_str(&text)
-            .map_err(|source| ConfigError::Invalid { path: path.into(), source: Box::new(source) })?;
-        if let Some((key, value, why)) = config.weakness() {
-            return Err(ConfigError::Weak { path: path.into(), key, value, why });
+        if let Err(error) = config.admission.check() {
+            return Err(document.wrong(&error.key(), error.what()));
         }
         config.resolve(path.parent().unwrap_or(Path::new(".")));
         Ok(config)
     }
 
-    /// A value that would undo what the rest protects.
-    fn weakness(&self) -> Option<(&'static str, String, &'static str)> {
+    /// Looks for the credentials that it asks for. Needed by whoever reads these files; a verb beside a running aggregator
+    /// has no credentials, and needs none.
+    pub fn find_credentials(&mut self, environment: &Environment) -> Result<(), CredentialError> {
+        self.secrets().into_iter().try_for_each(|file| file.find(environment))
+    }
+
+    fn secrets(&mut self) -> [&mut SecretFile; 3] {
+        let identity = &mut self.identity;
+        [&mut identity.https_certificate, &mut identity.https_key, &mut self.api.tokens]
+    }
+
+    /// A value that would undo what the rest protects: its key, and what to write in its place.
+    fn weakness(&self) -> Option<(&'static str, String)> {
         let wide = |net: &&IpNet| match net {
             IpNet::V4(net) => net.prefix_len() < WIDEST_V4,
             IpNet::V6(net) => net.prefix_len() < WIDEST_V6,
@@ -336,30 +322,35 @@ impl Config {
         if let Some(net) = self.api.allow_classical_from.iter().find(wide) {
             let why = "clients without a post-quantum key exchange are let in from networks of yours, not from everywhere; \
                        name a network of /8 (IPv6: /32) or smaller";
-            return Some(("api.allow_classical_from", net.to_string(), why));
+            return Some(("api.allow_classical_from", format!("{net} is refused: {why}")));
         }
-        if !OFFLINE_DAYS.contains(&self.join.max_offline_days) {
+        let days = self.join.max_offline_days;
+        if !OFFLINE_DAYS.contains(&days) {
             let why = "a key that lay about for years must not open the door again; 1 to 730 days";
-            return Some(("join.max_offline_days", self.join.max_offline_days.to_string(), why));
+            return Some(("join.max_offline_days", format!("{days} is refused: {why}")));
         }
         None
     }
 
+    /// Makes paths absolute.
     pub(crate) fn resolve(&mut self, folder: &Path) {
+        self.fleet = folder.join(&self.fleet);
+        self.resolve_data(folder);
+    }
+
+    /// Makes the paths absolute that the aggregator writes, or that are secret.
+    pub(crate) fn resolve_data(&mut self, folder: &Path) {
         let identity = &mut self.identity;
         for path in [
-            &mut self.fleet,
             &mut self.state,
             &mut self.warm.journal,
             &mut self.hot.path,
-            &mut self.api.tokens,
             &mut identity.issuers,
-            &mut identity.https_certificate,
-            &mut identity.https_key,
             &mut identity.endpoint_keys,
         ] {
             *path = folder.join(&*path);
         }
+        self.secrets().into_iter().for_each(|file| file.resolve(folder));
     }
 }
 
@@ -378,26 +369,66 @@ mod tests {
         assert!(toml::from_str::<Config>("name = \"a1\"\ntenant = \"de mo\"").is_err());
     }
 
+    /// What is said of a configuration with these lines more; its folder left out.
+    fn load(more: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.toml");
+        std::fs::write(&path, format!("name = \"a1\"\ntenant = \"demo\"\n{more}")).expect("written");
+        Config::load(&path).map_err(|error| error.to_string().replace(&format!("{}/", folder.path().display()), ""))
+    }
+
     #[test]
     fn what_would_weaken_the_fleet_is_refused_by_name() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("aggregator.toml");
-        let load = |more: &str| {
-            std::fs::write(&path, format!("name = \"a1\"\ntenant = \"demo\"\n{more}")).expect("written");
-            Config::load(&path)
-        };
         load("[api]\nallow_classical_from = [\"10.0.0.0/8\", \"2001:db8::/32\"]").expect("networks of somebody's own");
-        for (more, key) in [
-            ("[api]\nallow_classical_from = [\"0.0.0.0/0\"]", "api.allow_classical_from"),
-            ("[api]\nallow_classical_from = [\"::/0\"]", "api.allow_classical_from"),
-            ("[join]\nmax_offline_days = 100000", "join.max_offline_days"),
-            ("[join]\nmax_offline_days = 0", "join.max_offline_days"),
+        for (more, said) in [
+            (
+                "[api]\nallow_classical_from = [\"0.0.0.0/0\"]",
+                "a.toml, line 4, `api.allow_classical_from`: 0.0.0.0/0 is",
+            ),
+            ("[api]\nallow_classical_from = [\"::/0\"]", "a.toml, line 4, `api.allow_classical_from`: ::/0 is refused"),
+            ("[join]\nmax_offline_days = 100000", "a.toml, line 4, `join.max_offline_days`: 100000 is refused"),
+            ("[join]\n\nmax_offline_days = 0", "a.toml, line 5, `join.max_offline_days`: 0 is refused"),
+            (
+                "[link]\npolicy = \"classical\"",
+                "line 4, `link.policy`: unknown variant `classical`, expected `pure` or",
+            ),
+            ("[link]\ngroups = [\"x25519\"]", "line 4: there is no key `groups` in [link]; the keys are policy"),
+            ("[join]\nopen = true", "line 4: there is no key `open` in [join]; the keys are max_offline_days"),
+            (
+                "[warm]\nretention_day = 3",
+                "line 4: there is no key `retention_day` in [warm]: did you mean `retention_days`?",
+            ),
+            (
+                "log = \"loud\"",
+                "line 3, `log`: unknown variant `loud`, expected one of `error`, `warn`, `info`, `debug`",
+            ),
+            (
+                "[admission]\nhalf_open = 1000000",
+                "line 4, `admission.half_open`: is 1000000; set it to a number from 4",
+            ),
         ] {
-            let error = load(more).expect_err("weak");
-            assert!(matches!(&error, ConfigError::Weak { key: found, .. } if *found == key), "{error}");
+            let error = load(more).expect_err("refused");
+            assert!(error.contains(said), "{error}");
         }
-        for unknown in ["[link]\npolicy = \"classical\"", "[link]\ngroups = [\"x25519\"]", "[join]\nopen = true"] {
-            assert!(matches!(load(unknown), Err(ConfigError::Invalid { .. })), "{unknown}");
+    }
+
+    #[test]
+    fn credentials_serve_what_is_only_read() {
+        let more = "[api]\ntokens = \"credential:tokens\"\n[identity]\nhttps_key = \"credential:key\"";
+        let mut config = load(more).expect("a configuration");
+        let none = config.find_credentials(&Environment::default()).expect_err("not run by systemd").to_string();
+        assert!(none.starts_with("credential:key: $CREDENTIALS_DIRECTORY is not set"), "{none}");
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["tokens", "key"] {
+            std::fs::write(folder.path().join(name), "").expect("written");
+        }
+        config.find_credentials(&Environment { credentials: Some(folder.path().into()) }).expect("passed");
+        assert_eq!(config.api.tokens.path().ok(), Some(folder.path().join("tokens").as_path()));
+        let again: Config = toml::from_str(&toml::to_string(&config).expect("TOML")).expect("a configuration");
+        assert!(again.api.tokens.path().is_err(), "it is written as it was read");
+        for key in ["identity.issuers", "identity.endpoint_keys", "fleet", "state", "warm.journal"] {
+            let error = load(&format!("{key} = \"credential:key\"")).expect_err("it is written");
+            assert!(error.contains(&format!("line 3, `{key}`: a credential can only be read")), "{error}");
         }
     }
 }

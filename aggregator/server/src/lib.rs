@@ -13,6 +13,8 @@ pub mod live;
 pub mod prometheus;
 pub mod refusals;
 pub mod registry;
+pub mod reload;
+pub mod retention;
 pub mod run;
 pub mod security_log;
 pub mod telemetry;

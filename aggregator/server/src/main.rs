@@ -6,8 +6,9 @@ use anyhow::Context;
 use clap::Parser;
 use cli::{Cli, ConfigArgs, Verb};
 use dsmil_aggregator::config::Config;
-use dsmil_aggregator::run;
+use dsmil_aggregator::{reload, run};
 use dsmil_runtime::clock::Clock;
+use dsmil_runtime::config::Environment;
 use dsmil_runtime::log;
 use dsmil_runtime::notify::Manager;
 use dsmil_runtime::supervise::Supervisor;
@@ -26,7 +27,8 @@ fn main() -> ExitCode {
 }
 
 fn run_verb(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&args.config)?;
+    let (mut config, environment) = (Config::load(&args.config)?, Environment::of_process());
+    config.find_credentials(&environment)?;
     log::start(config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -40,6 +42,7 @@ fn run_verb(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
                 return Err(error);
             }
         };
+        reload::start(&args.config, environment, config, running.handles.clone(), &supervisor)?;
         tracing::info!(quic = %running.quic, join = %running.join, https = %running.https, "listening");
         // Alive is who can still say which hosts are.
         let beat = || async { running.standing() };

@@ -9,16 +9,19 @@ use crate::ingest::{Ingest, Parts};
 use crate::join::{JoinPort, Told};
 use crate::live::{Live, Patience, Standing};
 use crate::registry::Registry;
+use crate::reload::Handles;
+use crate::retention::Retention;
 use crate::security_log;
 use crate::telemetry::Telemetry;
 use anyhow::Context;
 use dsmil_crypto::https::HttpsServer;
 use dsmil_crypto::identity::Credential;
+use dsmil_crypto::time::TimeSource;
 use dsmil_crypto::token::TokenHash;
 use dsmil_crypto::transport::{EndpointKeys, endpoint};
 use dsmil_runtime::clock::Clock;
-use dsmil_runtime::periodic;
-use dsmil_runtime::supervise::{OnFailure, Supervisor};
+use dsmil_runtime::config::SecretFile;
+use dsmil_runtime::supervise::Supervisor;
 use dsmil_store::hot::HotConfig;
 use dsmil_store::state::{EventKind, LogQuery, MAX_LOG_ROWS, State};
 use dsmil_store::warm::WarmConfig;
@@ -26,13 +29,9 @@ use dsmil_store::{Store, StoreConfig};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
-/// How often batches past their retention are removed.
-const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 const MS_PER_DAY: i64 = 86_400_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 /// A host renews twice a day; one that missed a weekend is still known.
@@ -57,6 +56,8 @@ pub struct Running {
     pub registry: Registry,
     /// Who it is.
     pub credentials: Credentials,
+    /// What takes new values at SIGHUP.
+    pub handles: Handles,
 }
 
 impl Running {
@@ -73,7 +74,6 @@ impl Running {
 /// Starts everything under `supervisor` and returns where it listens. It runs until the supervisor stops it.
 pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> anyhow::Result<Running> {
     let fleet = FleetHandle::new(Fleet::load(&config.fleet)?);
-    let tokens = tokens(&config.api.tokens)?;
     let state = open_state(config, supervisor)?;
     let bundle = state.bundle().await?.context(NO_BUNDLE)?;
     let credentials = Credentials::new(config, &bundle.bytes, clock)?;
@@ -103,12 +103,14 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
     let socket = udp(config.listen.quic, ingest.server()?, &keys)?;
     let quic = socket.local_addr()?;
     ingest.listen(socket);
+    let retention = Retention::start(config.warm.retention_days, &store, clock, supervisor);
+    let handles = handles(config, &fleet, &live, retention, &credentials)?;
     let port = JoinPort {
         tenant: config.tenant.clone(),
         fleet: fleet.clone(),
         registry: registry.clone(),
         credentials: credentials.clone(),
-        told: told(config),
+        told: handles.told.subscribe(),
         max_offline_s: i64::from(config.join.max_offline_days) * SECONDS_PER_DAY,
         admission: join_admission.clone(),
         telemetry: telemetry.clone(),
@@ -118,7 +120,6 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
     let join = socket.local_addr()?;
     port.listen(socket, keys, supervisor);
 
-    let credential = Credential::load(&config.identity.https_certificate, &config.identity.https_key)?;
     let listener = tcp(config.listen.https).await?;
     let https = listener.local_addr()?;
     let context = ApiContext {
@@ -131,17 +132,36 @@ pub async fn start(config: &Config, clock: &Clock, supervisor: &Supervisor) -> a
         credentials: credentials.clone(),
         admission,
         join_admission,
-        tokens: Tokens::new(tokens),
+        tokens: handles.tokens.clone(),
         clock: clock.clone(),
         clearance: config.api.clearance,
         started_ms: clock.wall_ms(),
-        classical_from: config.api.allow_classical_from.clone().into(),
+        classical_from: handles.classical_from.subscribe(),
         stats: ApiStats::default(),
     };
-    api::serve(listener, HttpsServer::new(&credential, credentials.time().clone())?, context, supervisor);
-    prune(config, &store, clock, supervisor);
-    reload(config, &fleet, &live, supervisor)?;
-    Ok(Running { quic, join, https, store, live, telemetry, registry, credentials })
+    api::serve(listener, handles.https.subscribe(), context, supervisor);
+    Ok(Running { quic, join, https, store, live, telemetry, registry, credentials, handles })
+}
+
+/// What takes new values later, with those of now.
+fn handles(
+    config: &Config,
+    fleet: &FleetHandle,
+    live: &Live,
+    retention: Retention,
+    credentials: &Credentials,
+) -> anyhow::Result<Handles> {
+    let time = credentials.time().clone();
+    Ok(Handles {
+        fleet: fleet.clone(),
+        live: live.clone(),
+        tokens: Tokens::new(tokens(config.api.tokens.path()?)?),
+        classical_from: watch::Sender::new(config.api.allow_classical_from.clone()),
+        https: watch::Sender::new(https_server(config, &time)?),
+        time,
+        told: watch::Sender::new(Told::of(config)),
+        retention,
+    })
 }
 
 /// What is known of hosts: nothing yet, so those of the fleet file are awaited.
@@ -201,12 +221,17 @@ async fn tcp(address: SocketAddr) -> anyhow::Result<TcpListener> {
     listener.with_context(|| format!("cannot listen on TCP {address}; is another program there?"))
 }
 
-fn told(config: &Config) -> Told {
-    Told {
-        aggregators: config.advertise.agents.clone(),
-        join: config.advertise.join.clone(),
-        link: config.link.policy.told(),
-    }
+/// The API's side of TLS.
+pub(crate) fn https_server(config: &Config, time: &TimeSource) -> anyhow::Result<HttpsServer> {
+    Ok(HttpsServer::new(&https_credential(config)?, time.clone())?)
+}
+
+/// The certificate that API clients see, and its key.
+pub(crate) fn https_credential(config: &Config) -> anyhow::Result<Credential> {
+    let (certificate, key): (&SecretFile, &SecretFile) =
+        (&config.identity.https_certificate, &config.identity.https_key);
+    let load = if key.is_passed() { Credential::load_passed } else { Credential::load };
+    Ok(load(certificate.path()?, key.path()?)?)
 }
 
 fn open_store(config: &Config, clock: &Clock, supervisor: &Supervisor) -> anyhow::Result<Store> {
@@ -224,44 +249,6 @@ fn open_store(config: &Config, clock: &Clock, supervisor: &Supervisor) -> anyhow
 fn make_folder(file: &Path) -> anyhow::Result<()> {
     let Some(folder) = file.parent() else { return Ok(()) };
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))
-}
-
-/// Reads the fleet file again at SIGHUP. One that is not valid changes nothing.
-fn reload(config: &Config, fleet: &FleetHandle, live: &Live, supervisor: &Supervisor) -> std::io::Result<()> {
-    let (path, fleet, live, stop) = (config.fleet.clone(), fleet.clone(), live.clone(), supervisor.stop());
-    let mut hangup = signal(SignalKind::hangup())?;
-    supervisor.spawn("reload", OnFailure::Note, async move {
-        loop {
-            tokio::select! {
-                _ = hangup.recv() => {}
-                () = stop.requested() => return Ok::<(), std::convert::Infallible>(()),
-            }
-            match Fleet::load(&path) {
-                Ok(new) => {
-                    new.hosts().for_each(|(name, _)| live.update(name, |_| {}));
-                    tracing::info!(hosts = new.hosts().count(), "the fleet file was read again");
-                    fleet.replace(new);
-                }
-                Err(error) => tracing::error!(%error, "the fleet file is not valid; the one before stays in force"),
-            }
-        }
-    });
-    Ok(())
-}
-
-fn prune(config: &Config, store: &Store, clock: &Clock, supervisor: &Supervisor) {
-    let keep_ms = i64::from(config.warm.retention_days) * MS_PER_DAY;
-    let (store, clock, stop) = (store.clone(), clock.clone(), supervisor.stop());
-    supervisor.spawn("prune", OnFailure::Note, async move {
-        periodic::run(&clock, &stop, PRUNE_EVERY, &Notify::new(), || async {
-            match store.warm().prune(clock.wall_ms().saturating_sub(keep_ms)).await {
-                Ok(pruned) => tracing::debug!(?pruned, "pruned"),
-                Err(error) => tracing::warn!(%error, "pruning failed; it is tried again in an hour"),
-            }
-        })
-        .await;
-        Ok::<(), std::convert::Infallible>(())
-    });
 }
 
 /// Why the file of API tokens was refused.

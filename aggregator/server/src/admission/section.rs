@@ -52,12 +52,25 @@ const MOST_PER_SECOND: u32 = 100_000;
 
 /// What `[admission]` may not say.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("admission.{key} is {value}; set it to a number from {least} to {most}, or leave it out")]
+#[error("{} {}", self.key(), self.what())]
 pub struct AdmissionError {
     key: &'static str,
     value: u32,
     least: u32,
     most: u32,
+}
+
+impl AdmissionError {
+    /// The whole key.
+    pub fn key(&self) -> String {
+        format!("admission.{}", self.key)
+    }
+
+    /// What is wrong with its value, and what would be right.
+    pub fn what(&self) -> String {
+        let Self { value, least, most, .. } = self;
+        format!("is {value}; set it to a number from {least} to {most}, or leave it out")
+    }
 }
 
 impl AdmissionSection {

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, rustls};
 
@@ -55,7 +56,7 @@ const CLASSICAL_LINE_EVERY: Duration = Duration::from_secs(60);
 const TLS_HANDSHAKE: u8 = 22;
 
 /// Answers on `listener` until the program stops. A failure of a connection is noted and ends that connection alone.
-pub fn serve(listener: TcpListener, https: HttpsServer, context: ApiContext, supervisor: &Supervisor) {
+pub fn serve(listener: TcpListener, https: watch::Receiver<HttpsServer>, context: ApiContext, supervisor: &Supervisor) {
     let server = Server::new(https, context, supervisor);
     supervisor.spawn("https", OnFailure::Stop, async move {
         server.accept(listener).await;
@@ -65,7 +66,8 @@ pub fn serve(listener: TcpListener, https: HttpsServer, context: ApiContext, sup
 
 pub(super) struct Server {
     router: Router,
-    https: HttpsServer,
+    /// The certificate of now.
+    https: watch::Receiver<HttpsServer>,
     context: ApiContext,
     supervisor: Supervisor,
     stop: Stop,
@@ -102,7 +104,7 @@ enum ConnectionError {
 }
 
 impl Server {
-    pub(super) fn new(https: HttpsServer, context: ApiContext, supervisor: &Supervisor) -> Arc<Self> {
+    pub(super) fn new(https: watch::Receiver<HttpsServer>, context: ApiContext, supervisor: &Supervisor) -> Arc<Self> {
         let app = App::new(context.clone());
         app.journal.start(context.store.clone(), context.clock.clone(), supervisor);
         let (supervisor, stop) = (supervisor.clone(), supervisor.stop());
@@ -203,7 +205,8 @@ impl Server {
         }
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
         let mut start = hello.await.map_err(ConnectionError::Handshake)?;
-        let Some(config) = self.https.choose(&start.client_hello(), self.may_be_classical(peer)) else {
+        let chosen = self.https.borrow().choose(&start.client_hello(), self.may_be_classical(peer));
+        let Some(config) = chosen else {
             // Whoever is gone before the answer needs none.
             let _ = start.io.write_all(&INSUFFICIENT_SECURITY).await;
             let _ = start.io.shutdown().await;
@@ -213,7 +216,7 @@ impl Server {
     }
 
     fn may_be_classical(&self, peer: IpAddr) -> bool {
-        peer.is_loopback() || self.context.classical_from.iter().any(|network| network.contains(&peer))
+        peer.is_loopback() || self.context.classical_from.borrow().iter().any(|network| network.contains(&peer))
     }
 
     async fn requests(&self, tls: TlsStream<TcpStream>) {

@@ -44,7 +44,7 @@ use ipnet::IpNet;
 use journal::JournalWatch;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// What the API answers from. Clones are handles to the same.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ pub struct ApiContext {
     /// When this program started, milliseconds since 1970.
     pub started_ms: i64,
     /// Networks, besides loopback, from which a client without a post-quantum key exchange is let in.
-    pub classical_from: Arc<[IpNet]>,
+    pub classical_from: watch::Receiver<Vec<IpNet>>,
     /// Counts of the API itself; [`ApiStats::default`] at the start.
     pub stats: ApiStats,
 }

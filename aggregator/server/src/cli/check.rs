@@ -5,6 +5,7 @@ use super::centre::block_on;
 use super::output::{print, print_json};
 use clap::Args;
 use dsmil_aggregator::check::{self, Outcome};
+use dsmil_runtime::config::Environment;
 use std::process::ExitCode;
 
 #[derive(Args)]
@@ -17,7 +18,8 @@ pub(crate) struct CheckArgs {
 }
 
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let findings = block_on(async |clock, _| Ok(check::run(&args.config.config, clock).await))?;
+    let environment = Environment::of_process();
+    let findings = block_on(async |clock, _| Ok(check::run(&args.config.config, &environment, clock).await))?;
     if args.json {
         print_json(&findings)?;
     } else {

@@ -153,15 +153,16 @@ impl JoinPort {
     }
 
     fn granted(&self, held: &Held, leaf: Vec<u8>, grant: Grant) -> Result<JoinAnswer, Refusal> {
+        let told = self.told.borrow().clone();
         let settings = HostSettings {
             tenant: self.tenant.clone(),
             host: grant.host,
             classification: grant.clearance,
             compartments: grant.compartments,
             devices: grant.devices.into_iter().collect(),
-            aggregators: self.told.aggregators.clone(),
-            join_addresses: self.told.join.clone(),
-            key_exchange: self.told.link,
+            aggregators: told.aggregators,
+            join_addresses: told.join,
+            key_exchange: told.link,
         };
         if !settings.is_bounded() {
             tracing::error!("[advertise] holds too many addresses, or one that is none");

@@ -6,6 +6,7 @@
 mod answer;
 
 use crate::admission::{Admission, Gate, Place};
+use crate::config::{Advertise, Config};
 use crate::credentials::Credentials;
 use crate::fleet::FleetHandle;
 use crate::refusals::Port;
@@ -23,6 +24,7 @@ use quinn::VarInt;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Question and answer together: an honest host needs a round trip and a signature.
 const DONE_WITHIN: Duration = Duration::from_secs(10);
@@ -38,8 +40,8 @@ pub struct JoinPort {
     pub registry: Registry,
     /// Who we are.
     pub credentials: Credentials,
-    /// What joined hosts are told of addresses and link.
-    pub told: Told,
+    /// What joined hosts are told of addresses and link, now.
+    pub told: watch::Receiver<Told>,
     /// So many seconds after its leaf expired a host may still renew.
     pub max_offline_s: i64,
     /// How many may come.
@@ -59,6 +61,14 @@ pub struct Told {
     pub join: Vec<String>,
     /// What the link demands.
     pub link: LinkPolicy,
+}
+
+impl Told {
+    /// What a configuration tells.
+    pub fn of(config: &Config) -> Self {
+        let (Advertise { agents, join }, link) = (config.advertise.clone(), config.link.policy.told());
+        Self { aggregators: agents, join, link }
+    }
 }
 
 impl JoinPort {

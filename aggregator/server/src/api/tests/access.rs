@@ -187,8 +187,8 @@ async fn a_classical_client_is_let_in_from_loopback_and_shown() {
 
 #[tokio::test]
 async fn a_classical_client_from_elsewhere_is_refused_unless_its_network_is_listed() {
-    let listed: Arc<[ipnet::IpNet]> = Arc::new(["203.0.113.0/24".parse().expect("a network")]);
-    let rig = Rig::open_with(|context| context.classical_from = listed).await;
+    let listed = tokio::sync::watch::Sender::new(vec!["203.0.113.0/24".parse().expect("a network")]);
+    let rig = Rig::open_with(|context| context.classical_from = listed.subscribe()).await;
     let stats = &rig.context.stats;
     rig.connect_from([198, 51, 100, 7], classical).await.expect_err("refused");
     until(|| stats.dropped_count(Dropped::Handshake) == 1).await;

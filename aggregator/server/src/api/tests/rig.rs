@@ -31,6 +31,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
@@ -122,7 +123,7 @@ impl Rig {
         client: impl FnOnce(&str) -> ClientConfig,
     ) -> std::io::Result<TlsStream<TcpStream>> {
         let (https, root_pem) = site();
-        let server = Server::new(https, self.context.clone(), &self.supervisor);
+        let server = Server::new(watch::Sender::new(https).subscribe(), self.context.clone(), &self.supervisor);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let stream = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connected");
         let (far, _) = listener.accept().await.expect("accepted");
@@ -162,14 +163,14 @@ impl Rig {
             clock: clock.clone(),
             clearance: Classification::new(2).expect("a level"),
             started_ms: T0,
-            classical_from: Arc::new([]),
+            classical_from: watch::Sender::new(Vec::new()).subscribe(),
             stats: ApiStats::default(),
         };
         change(&mut context);
         let (https, root_pem) = site();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        serve(listener, https, context.clone(), &supervisor);
+        serve(listener, watch::Sender::new(https).subscribe(), context.clone(), &supervisor);
         Self { context, address, hand, token, root_pem, supervisor, store_supervisor, _folder: folder }
     }
 
