@@ -109,6 +109,14 @@ pub struct SpoolSection {
     pub batch_ticks: usize,
 }
 
+impl SpoolSection {
+    /// What its tmpfs has to hold, MiB: the log may grow as large as the database before it is folded in, and a full tmpfs
+    /// could not even be emptied.
+    pub fn tmpfs_mib(&self) -> u64 {
+        2 * self.capacity_mib + 1
+    }
+}
+
 impl Default for SpoolSection {
     fn default() -> Self {
         Self { path: DEFAULT_SPOOL.into(), capacity_mib: 64, batch_ticks: 10 }
@@ -183,7 +191,10 @@ impl AgentConfig {
             return wrong("spool.capacity_mib", format!("is {least} to {most}"));
         }
         if !(1..=MAX_TICKS).contains(&config.spool.batch_ticks) {
-            return wrong("spool.batch_ticks", format!("is 1 to {MAX_TICKS}; 10 is usual, 60 saves bytes on a metered link"));
+            return wrong(
+                "spool.batch_ticks",
+                format!("is 1 to {MAX_TICKS}; 10 is usual, 60 saves bytes on a metered link"),
+            );
         }
         Ok(config)
     }

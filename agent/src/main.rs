@@ -4,10 +4,11 @@ mod cli;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use cli::{check, join};
+use cli::{check, join, units};
 use dsmil_agent::config::{AgentConfig, DEFAULT_PATH};
 use dsmil_agent::credentials::Credentials;
 use dsmil_agent::local::{self, LocalSocket};
+use dsmil_agent::reload;
 use dsmil_agent::report::Reporter;
 use dsmil_agent::root::Root;
 use dsmil_agent::run::{self, Parts};
@@ -19,7 +20,7 @@ use dsmil_runtime::clock::Clock;
 use dsmil_runtime::log;
 use dsmil_runtime::notify::Manager;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,15 @@ enum Verb {
     ///
     /// Run it as root or as the agent's user. Cut short, it can be run again with the same token within ten minutes.
     Join(join::JoinArgs),
+    /// Write what systemd has to know of the configuration, as drop-ins: the sizes of the tmpfs and of memory.
+    ///
+    /// The package's generator calls it at boot and at `systemctl daemon-reload`.
+    Units {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// The folder that the drop-ins go into.
+        folder: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -67,6 +77,7 @@ fn main() -> ExitCode {
         Verb::Run(args) => run_verb(&args),
         Verb::Check { config, json } => check::run(&config.config, json),
         Verb::Join(args) => join::run(&args),
+        Verb::Units { config, folder } => units::run(&config.config, &folder),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("dsmil-agent: {error:#}");
@@ -79,10 +90,10 @@ fn run_verb(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     log::start(config.log);
     // One thread: the agent's work is a few milliseconds a second, and a host has better uses for its cores.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(&args.config, config))
 }
 
-async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
+async fn serve(path: &Path, config: AgentConfig) -> anyhow::Result<ExitCode> {
     let clock = Clock::real();
     let supervisor = Supervisor::new(clock.clone());
     let root = Root::at(&config.root.proc, &config.root.sys, &config.root.rootfs)?;
@@ -112,6 +123,7 @@ async fn serve(config: AgentConfig) -> anyhow::Result<ExitCode> {
         supervisor: supervisor.clone(),
     })?;
     tracing::info!(host = %config.host, %boot, batches = running.opened.batches, "running");
+    reload::start(path, config, running.addresses.clone(), &supervisor)?;
     let (manager, told) = (Manager::from_env(), running.clone());
     let answer = Arc::new(move |verb| reporter.answer(verb, &running, &reports.borrow()));
     supervisor.spawn("local", OnFailure::Note, local::serve(socket, clock.clone(), supervisor.clone(), answer));

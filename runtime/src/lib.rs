@@ -9,3 +9,4 @@ pub mod owner;
 pub mod periodic;
 pub mod queue;
 pub mod supervise;
+pub mod units;

@@ -4,7 +4,7 @@ use dsmil_agent::config::{AgentConfig, CredentialFacts, Finding, IdentityFacts, 
 use dsmil_crypto::provider_version;
 use dsmil_runtime::clock::Clock;
 use serde::Serialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const HOUR_S: i64 = 3_600;
@@ -13,6 +13,8 @@ const DAY_S: i64 = 24 * HOUR_S;
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Document {
+    /// The files that were read: the main one, then drop-ins in their order.
+    configuration: Vec<PathBuf>,
     /// The implementation that does the arithmetic, and its version.
     cryptography: String,
     /// What the fleet link is protected with.
@@ -33,10 +35,12 @@ struct LinkFacts {
 }
 
 pub(crate) fn run(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    let config = AgentConfig::load(path)?;
+    let read = AgentConfig::document(path)?;
+    let config = AgentConfig::of(&read, path)?;
     let CredentialFacts { identity, trust } = config.credentials();
     let agreed = config.key_exchange().negotiated();
     let document = Document {
+        configuration: read.files().map(Path::to_owned).collect(),
         cryptography: provider_version(),
         link: LinkFacts { group: agreed.group, scheme: agreed.scheme, suite: agreed.suite },
         identity: identity.ok(),
@@ -46,15 +50,16 @@ pub(crate) fn run(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
     if json {
         println!("{}", serde_json::to_string(&document)?);
     } else {
-        print(path, &document, Clock::real().wall_ms().div_euclid(1000));
+        print(&document, Clock::real().wall_ms().div_euclid(1000));
     }
     let failed = document.findings.iter().any(|finding| finding.severity == Severity::Error);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn print(path: &Path, document: &Document, now_s: i64) {
-    let Document { cryptography, link, identity, trust, findings } = document;
-    println!("{} reads; cryptography by {cryptography}", path.display());
+fn print(document: &Document, now_s: i64) {
+    let Document { configuration, cryptography, link, identity, trust, findings } = document;
+    let files: Vec<_> = configuration.iter().map(|path| path.display().to_string()).collect();
+    println!("{} reads; cryptography by {cryptography}", files.join(", "));
     println!("link      {}, {}, {}", link.group, link.scheme, link.suite);
     if let Some(IdentityFacts { spiffe_id, key, not_after_s }) = identity {
         println!("identity  {spiffe_id}, key {key}, {}", until(*not_after_s, now_s));

@@ -3,3 +3,4 @@
 pub(super) mod check;
 pub(super) mod join;
 mod service;
+pub(super) mod units;

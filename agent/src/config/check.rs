@@ -98,7 +98,7 @@ impl AgentConfig {
             let remedy = format!(
                 "make {} on a tmpfs, writable by the agent's user (`mount -t tmpfs -o size={}M dsmil-ram …`)",
                 folder.display(),
-                2 * self.spool.capacity_mib + 1
+                self.spool.tmpfs_mib()
             );
             findings.push(Finding { severity: Severity::Error, key: "spool.path", what, remedy });
             return;

@@ -214,6 +214,13 @@ pub struct HotSection {
     pub max_mib: u64,
 }
 
+impl HotSection {
+    /// What its tmpfs has to hold, MiB: the log may grow as large as the database before it is folded in.
+    pub fn tmpfs_mib(&self) -> u64 {
+        self.max_mib.saturating_mul(2).saturating_add(1)
+    }
+}
+
 impl Default for HotSection {
     fn default() -> Self {
         Self { path: "/mnt/dsmil-ram/aggregator/hot.sqlite".into(), max_mib: 256 }

@@ -20,6 +20,7 @@ use dsmil_crypto::trust::{Trust, sign};
 use dsmil_protocol::ids::{HostName, TenantId};
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::log::Level;
+use dsmil_runtime::owner;
 use dsmil_runtime::supervise::Supervisor;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -38,8 +39,10 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// What `init` is asked to make.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// The folder that everything goes into.
+    /// The folder of the configuration and the fleet file.
     pub folder: PathBuf,
+    /// The folder of keys, state and journal, which the aggregator has to be able to write; may be the same.
+    pub data: PathBuf,
     /// The aggregator's name.
     pub name: String,
     /// The tenant.
@@ -89,18 +92,19 @@ pub async fn run(order: &Order, clock: &Clock) -> anyhow::Result<Made> {
     let fleet = add_hosts(order)?;
     Ok(Made {
         config,
-        root: is_new.then(|| folder.join("root")),
+        root: is_new.then(|| order.data.join("root")),
         root_fingerprint,
         api_token,
-        https_root: folder.join("identity/https-root.pem"),
+        https_root: order.data.join("identity/https-root.pem"),
         hosts: fleet.hosts().map(|(name, _)| name.clone()).collect(),
     })
 }
 
 /// The API token, and the fingerprint of the root.
 async fn centre(order: &Order, clock: &Clock) -> anyhow::Result<(String, Fingerprint)> {
+    make_folder(&order.folder)?;
     for sub in ["root", "identity/issuers", "state", "warm"] {
-        make_folder(&order.folder.join(sub))?;
+        make_folder(&order.data.join(sub))?;
     }
     let now_s = clock.wall_ns().div_euclid(1_000_000_000);
     let mut config = config(order);
@@ -109,7 +113,10 @@ async fn centre(order: &Order, clock: &Clock) -> anyhow::Result<(String, Fingerp
     let root = first_bundle(order, &config, now_s, clock).await?;
     https(order, now_s)?;
     let token = ApiToken::generate();
-    write(&order.folder.join("api-tokens"), 0o600, &format!("{}\n", token.hash()))?;
+    write(&order.data.join("api-tokens"), 0o600, &format!("{}\n", token.hash()))?;
+    // Root makes them for the aggregator's user, to whom the folder belongs.
+    owner::give_all_to_folders_owner(&order.data)
+        .with_context(|| format!("{} could not be given to its owner", order.data.display()))?;
     let fleet = if order.hosts.is_empty() { EXAMPLE } else { EMPTY_FLEET };
     write(&order.folder.join("fleet.toml"), 0o644, fleet)?;
     write(&order.folder.join("aggregator.toml"), 0o644, &text)?;
@@ -117,7 +124,7 @@ async fn centre(order: &Order, clock: &Clock) -> anyhow::Result<(String, Fingerp
 }
 
 fn fleet_root(order: &Order, now_s: i64) -> anyhow::Result<FleetRoot> {
-    let (certificate, key) = (order.folder.join("root/root.pem"), order.folder.join("root/root.key"));
+    let (certificate, key) = (order.data.join("root/root.pem"), order.data.join("root/root.key"));
     if key.exists() && certificate.exists() {
         return FleetRoot::load(&certificate, &key).context("the root that is there cannot be used");
     }
@@ -126,8 +133,9 @@ fn fleet_root(order: &Order, now_s: i64) -> anyhow::Result<FleetRoot> {
     Ok(root)
 }
 
+/// Paths are from the configuration's folder, so that it can be copied as a whole; what is elsewhere is named as a whole.
 fn config(order: &Order) -> Config {
-    Config {
+    let mut config = Config {
         name: order.name.clone(),
         tenant: order.tenant.clone(),
         fleet: "fleet.toml".into(),
@@ -143,7 +151,11 @@ fn config(order: &Order) -> Config {
         api: ApiSection::default(),
         agents: AgentSection::default(),
         admission: AdmissionSection::default(),
+    };
+    if order.data != order.folder {
+        config.resolve_data(&order.data);
     }
+    config
 }
 
 /// The root, an issuer, its certificate, and the bundle that names them. What an interrupted init has published stays: its
@@ -190,7 +202,7 @@ async fn publish_first(
 }
 
 fn https(order: &Order, now_s: i64) -> anyhow::Result<()> {
-    let at = |name: &str| order.folder.join("identity").join(name);
+    let at = |name: &str| order.data.join("identity").join(name);
     let root = HttpsRoot::create(now_s)?;
     let names: Vec<&str> = order.https_names.iter().map(String::as_str).collect();
     root.issue(&names, now_s, HTTPS_LEAF_LIFETIME)?.save(&at("https.pem"), &at("https.key"))?;
@@ -288,6 +300,7 @@ mod tests {
     fn order(folder: &Path, hosts: &[&str]) -> Order {
         Order {
             folder: folder.into(),
+            data: folder.into(),
             name: "a1".into(),
             tenant: TenantId::new("demo").expect("a tenant"),
             trust_domain: TrustDomain::new("demo.test").expect("a domain"),
@@ -312,6 +325,22 @@ mod tests {
         assert_eq!(second.hosts.len(), 2);
         assert_eq!(std::fs::read(&first.config).expect("still there"), config);
         assert_eq!(Fleet::load(&folder.path().join("fleet.toml")).expect("a fleet").hosts().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_the_aggregator_writes_can_be_kept_apart_from_its_configuration() {
+        let (folder, data) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let order = Order { data: data.path().into(), ..order(folder.path(), &["h1"]) };
+        let made = run(&order, &Clock::real()).await.expect("init");
+        let mut names: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").flatten().collect();
+        names.sort_by_key(std::fs::DirEntry::file_name);
+        let names: Vec<_> = names.iter().map(std::fs::DirEntry::file_name).collect();
+        assert_eq!(names, ["aggregator.toml", "fleet.toml"]);
+        let config = Config::load(&made.config).expect("a configuration");
+        assert_eq!(config.state, data.path().join("state/state.sqlite"));
+        assert_eq!(config.fleet, folder.path().join("fleet.toml"));
+        assert!(config.identity.issuers.join("a1-1.key").exists() && data.path().join("root/root.key").exists());
+        assert_eq!(config.hot.path, HotSection::default().path);
     }
 
     #[tokio::test]

@@ -53,6 +53,7 @@ async fn answers(folder: &Path, clock: &Clock, supervisor: &Supervisor) -> anyho
     let tenant = TenantId::new("docs")?;
     let order = Order {
         folder: folder.into(),
+        data: folder.into(),
         name: "a1".into(),
         tenant: tenant.clone(),
         trust_domain: TrustDomain::new("docs.test")?,

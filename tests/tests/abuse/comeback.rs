@@ -5,8 +5,9 @@ use anyhow::{Context, ensure};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Everybody is back within this.
-const BACK_WITHIN: Duration = Duration::from_secs(60);
+/// Everybody is back within this: a thousand hosts in one process on two cores that somebody else compiles on. How they are
+/// spread is judged by the centre's log, not by this.
+const BACK_WITHIN: Duration = Duration::from_secs(180);
 /// The largest second has less than so many times the mean.
 const PEAK: f64 = 3.0;
 /// What the fleet does before the aggregator is killed.

@@ -47,6 +47,7 @@ impl World {
         let (host, anywhere) = (HostName::new("h1").expect("a name"), ([127, 0, 0, 1], 0).into());
         let order = Order {
             folder: disk.path().into(),
+            data: disk.path().into(),
             name: "a1".into(),
             tenant: TenantId::new("demo").expect("a tenant"),
             trust_domain: TrustDomain::new("demo.test").expect("a domain"),

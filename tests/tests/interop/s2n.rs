@@ -252,6 +252,7 @@ async fn a_client_of_s2n_is_welcomed_by_the_aggregator_itself() {
     let (clock, host) = (Clock::real(), HostName::new(HOST).expect("a name"));
     let order = Order {
         folder: folder.path().join("centre"),
+        data: folder.path().join("centre"),
         name: "a1".into(),
         tenant: TenantId::new(TENANT).expect("a tenant"),
         trust_domain: TrustDomain::new(DOMAIN).expect("a domain"),

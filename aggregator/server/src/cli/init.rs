@@ -9,14 +9,22 @@ use dsmil_crypto::spiffe::TrustDomain;
 use dsmil_protocol::ids::{HostName, TenantId};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// Where the installed service has its configuration, and where its own files.
+const CONFIG_DIR: &str = "/etc/dsmil";
+const DATA_DIR: &str = "/var/lib/dsmil/aggregator";
 
 #[derive(Args)]
 pub(crate) struct InitArgs {
-    /// The folder that everything goes into.
-    #[arg(long, default_value = "/etc/dsmil")]
+    /// The folder of configuration and fleet file.
+    #[arg(long, value_name = "PATH", default_value = CONFIG_DIR)]
     dir: PathBuf,
+    /// The folder of keys, state and journal, which the aggregator's user has to be able to write. Left out:
+    /// /var/lib/dsmil/aggregator for /etc/dsmil, otherwise that of the configuration.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
     /// The aggregator's name.
     #[arg(long, default_value = "a1")]
     name: String,
@@ -78,7 +86,11 @@ pub(super) fn run(args: InitArgs) -> anyhow::Result<ExitCode> {
     let listen = Listen { quic: args.quic, join: args.join, https: args.https };
     let is_local =
         args.advertise.is_none() && init::advertised(None, &listen).join.iter().any(|a| a.starts_with("127."));
+    let is_installed = args.dir == Path::new(CONFIG_DIR);
+    let data = args.data.unwrap_or_else(|| if is_installed { DATA_DIR.into() } else { args.dir.clone() });
     let order = Order {
+        // What is typed here is meant from here; in the configuration it would be from its folder.
+        data: if data == args.dir { data } else { std::path::absolute(data)? },
         folder: args.dir,
         name: args.name,
         tenant: args.tenant,
@@ -88,7 +100,6 @@ pub(super) fn run(args: InitArgs) -> anyhow::Result<ExitCode> {
         https_names,
         listen,
         link: LinkSection { policy: args.link.policy() },
-        // What is typed here is meant from here; in the configuration it would be from its folder.
         hot: args.hot.map(std::path::absolute).transpose()?,
     };
     let made = block_on(async |clock, _| init::run(&order, clock).await)?;

@@ -11,6 +11,7 @@ mod output;
 mod security;
 mod token;
 mod trust;
+mod units;
 mod when;
 
 use clap::{Args, Parser, Subcommand};
@@ -48,6 +49,15 @@ pub(crate) enum Verb {
     /// Who was let in, shut out or refused.
     #[command(subcommand)]
     Security(security::SecurityVerb),
+    /// Write what systemd has to know of the configuration, as drop-ins: the sizes of the tmpfs and of memory.
+    ///
+    /// The package's generator calls it at boot and at `systemctl daemon-reload`.
+    Units {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// The folder that the drop-ins go into.
+        folder: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -67,6 +77,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Host(verb) => host::run(verb),
         Verb::Trust(verb) => trust::run(verb),
         Verb::Security(verb) => security::run(verb),
+        Verb::Units { config, folder } => units::run(&config.config, &folder),
     }
 }
 
