@@ -1,11 +1,13 @@
 //! The host agent: sensors, sampler, spool, uplink, local socket.
 
+pub mod addresses;
 pub mod config;
 pub mod credentials;
 mod dial;
 pub mod join;
 pub mod join_port;
 pub mod local;
+pub mod reload;
 pub mod report;
 pub mod root;
 pub mod run;

@@ -1,5 +1,6 @@
 //! One host's parts joined: a source of rows, the spool, the uplink. The agent runs one, the fleet simulator many.
 
+use crate::addresses::Addresses;
 use crate::credentials::{Credentials, Keeper};
 use crate::sampler::{self, Row, Source};
 use crate::settings::link_policy;
@@ -40,6 +41,8 @@ pub struct Running {
     pub spool: SharedSpool,
     /// How its link stands.
     pub board: LinkBoard,
+    /// Where the centre is reached.
+    pub addresses: Addresses,
     /// What was found when the spool was opened.
     pub opened: OpenReport,
 }
@@ -80,6 +83,7 @@ pub fn start<S: Source + 'static>(parts: Parts<S>) -> Result<Running, StartError
     }
     let spool = SharedSpool::new(spool);
     let board = LinkBoard::new(clock.clone());
+    let addresses = Addresses::new(uplink.aggregators.clone(), join.clone());
     let (progress, watched) = watch::channel(Progress::default());
     let shared = Shared {
         clock: clock.clone(),
@@ -88,11 +92,12 @@ pub fn start<S: Source + 'static>(parts: Parts<S>) -> Result<Running, StartError
         progress: watched,
         board: board.clone(),
         credentials: credentials.clone(),
+        addresses: addresses.clone(),
     };
     let settings = settings(&uplink, join, &credentials);
     let uplink = Uplink::new(uplink, shared)?;
     // Before the uplink: what has expired is renewed before anybody is called with it.
-    let keeper = Keeper::new(credentials, settings, &supervisor, clock.clone());
+    let keeper = Keeper::new(credentials, settings, addresses.clone(), &supervisor, clock.clone());
     supervisor.spawn("keeper", OnFailure::Stop, keeper.run());
     supervisor.spawn("uplink", OnFailure::Stop, uplink.run());
     let stop = supervisor.stop();
@@ -108,7 +113,7 @@ pub fn start<S: Source + 'static>(parts: Parts<S>) -> Result<Running, StartError
         progress.closed().await;
         Ok::<(), Infallible>(())
     });
-    Ok(Running { spool, board, opened })
+    Ok(Running { spool, board, addresses, opened })
 }
 
 /// What is said here of the host that the centre says too.

@@ -7,6 +7,7 @@
 use super::record::Failure;
 use super::schedule::{Now, Schedule};
 use super::{Credentials, Held, Want};
+use crate::addresses::Addresses;
 use crate::join_port::{JoinPort, PortError};
 use crate::settings::{Difference, differences};
 use dsmil_crypto::csr::{self, CsrError};
@@ -34,8 +35,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Keeper {
     credentials: Credentials,
-    /// What agent.toml says of this host; the join ports are those to ask.
+    /// What agent.toml says of this host. Its addresses are those of the start; those of now are in `addresses`.
     settings: HostSettings,
+    addresses: Addresses,
     clock: Clock,
     stop: Stop,
     wishes: watch::Receiver<Option<super::Wish>>,
@@ -79,24 +81,28 @@ enum RenewError {
 }
 
 impl Keeper {
-    /// A keeper of `credentials` for the host that `settings` are of. It asks their join ports, in turn.
-    pub fn new(credentials: Credentials, settings: HostSettings, supervisor: &Supervisor, clock: Clock) -> Self {
+    /// A keeper of `credentials` for the host that `settings` are of. It asks the join ports of `addresses`, in turn.
+    pub fn new(
+        credentials: Credentials,
+        settings: HostSettings,
+        addresses: Addresses,
+        supervisor: &Supervisor,
+        clock: Clock,
+    ) -> Self {
         let wishes = credentials.0.wish.subscribe();
-        if !settings.join_addresses.is_empty() {
+        if !addresses.join().is_empty() {
             credentials.record().next = Some(clock.mono());
         }
-        Self { credentials, settings, clock, stop: supervisor.stop(), wishes, told: Vec::new() }
+        Self { credentials, settings, addresses, clock, stop: supervisor.stop(), wishes, told: Vec::new() }
     }
 
     /// Renews until the program stops.
     pub async fn run(mut self) -> Result<(), Infallible> {
-        if self.settings.join_addresses.is_empty() {
-            // Nobody to ask; `check` and the status say so.
-            self.stop.requested().await;
-            return Ok(());
-        }
         let mut schedule = Schedule::new(self.held().identity().validity(), self.now(), jitter());
         loop {
+            if !self.has_somebody_to_ask().await {
+                return Ok(());
+            }
             let now = self.now();
             let due = schedule.next(now, self.held().stale());
             self.credentials.record().next = Some(due.at);
@@ -115,6 +121,19 @@ impl Keeper {
                 () = stop.requested() => return Ok(()),
             };
             self.note(&mut schedule, outcome);
+        }
+    }
+
+    /// Waits until there is a join port; false if the program stops before.
+    async fn has_somebody_to_ask(&self) -> bool {
+        if !self.addresses.join().is_empty() {
+            return true;
+        }
+        // Nobody to ask; `check` and the status say so.
+        self.credentials.record().next = None;
+        tokio::select! {
+            () = self.addresses.some_join() => true,
+            () = self.stop.requested() => false,
         }
     }
 
@@ -163,7 +182,7 @@ impl Keeper {
     async fn attempt(&mut self, want: Want) -> Result<Want, RenewError> {
         let held = self.held();
         let mut failed = None;
-        for address in self.settings.join_addresses.clone() {
+        for address in self.addresses.join() {
             match self.ask(&held, &address, want).await {
                 Err(error @ RenewError::Port { .. }) => {
                     tracing::debug!(%error, "a join port gave no answer");
@@ -235,7 +254,9 @@ impl Keeper {
 
     /// agent.toml stays as it is; where the centre says something else, the log tells, once.
     fn compare(&mut self, centre: &HostSettings) {
-        let found = differences(&self.settings, centre);
+        let (aggregators, join_addresses) = (self.addresses.aggregators(), self.addresses.join());
+        let here = HostSettings { aggregators, join_addresses, ..self.settings.clone() };
+        let found = differences(&here, centre);
         for difference in found.iter().filter(|difference| !self.told.contains(difference)) {
             tracing::warn!("{difference}: agent.toml counts; change it there if the centre is right");
         }

@@ -57,7 +57,7 @@ impl Drive {
         connection: quinn::Connection,
         shared: Shared,
     ) -> Result<Self, End> {
-        let Shared { clock, supervisor, spool, progress, board, credentials } = shared;
+        let Shared { clock, supervisor, spool, progress, board, credentials, .. } = shared;
         let (send, receive) = connection.open_bi().await.map_err(|error| End::of(&error))?;
         let now = now(&clock);
         let hello = Hello {

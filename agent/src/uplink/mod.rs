@@ -8,6 +8,7 @@ mod drive;
 mod ending;
 mod lanes;
 
+use crate::addresses::Addresses;
 use crate::credentials::{Credentials, Want};
 use crate::spool::{BatchKey, Spool};
 use crate::status::LinkBoard;
@@ -69,7 +70,7 @@ pub struct UplinkConfig {
     pub devices: Vec<DeviceId>,
     /// As whom it speaks.
     pub speaker: Speaker,
-    /// Aggregators, `host:port`, tried in turn.
+    /// Aggregators, `host:port`, tried in turn, until others are named.
     pub aggregators: Vec<String>,
 }
 
@@ -88,6 +89,8 @@ pub struct Shared {
     pub board: LinkBoard,
     /// Who we are, and whom we trust.
     pub credentials: Credentials,
+    /// Whom to call.
+    pub addresses: Addresses,
 }
 
 /// The uplink of one host.
@@ -115,13 +118,14 @@ impl Uplink {
         }
         let mut caller = Caller::new(self.shared.credentials.clone())?;
         let mut pace = Pace::new();
-        for aggregator in self.config.aggregators.clone().iter().cycle() {
+        for turn in 0.. {
+            let Some(aggregator) = self.shared.addresses.aggregator(turn) else { break };
             tokio::select! {
                 () = self.until_renewed() => {}
                 () = finished(&self.shared.progress) => break,
             }
-            self.shared.board.connecting(aggregator);
-            let Attempt { end, window } = Box::pin(self.attempt(&mut caller, aggregator)).await;
+            self.shared.board.connecting(&aggregator);
+            let Attempt { end, window } = Box::pin(self.attempt(&mut caller, &aggregator)).await;
             if self.shared.progress.borrow().finished {
                 break;
             }

@@ -108,6 +108,28 @@ async fn a_host_that_lay_in_a_drawer_for_a_month_renews_before_it_connects() {
     assert_eq!(link.calls(), 1, "not with what has expired");
 }
 
+/// Nobody to renew with and nobody to call; what a reload names is used without a restart.
+#[tokio::test]
+async fn addresses_that_are_named_while_it_runs_are_used_next() {
+    let (fleet, clock) = (Fleet::new(), wall_at(NOW + 31 * DAY));
+    let link = LinkServer::of(&fleet, NOW + 31 * DAY, 7);
+    let gone = LinkServer::of(&fleet, NOW + 31 * DAY, 7);
+    let credentials = joined(&fleet, &clock);
+    let old = credentials.current().identity().key_fingerprint().expect("a key");
+    let join = JoinServer::start(fleet, NOW + 31 * DAY, 7);
+    join.enrol(old);
+    let host = Host::start(credentials, clock, &gone, vec![]);
+    drop(gone);
+    until("the first one is not reached", || {
+        matches!(host.running.board.status().state, LinkState::Offline { .. } | LinkState::Refused { .. })
+    })
+    .await;
+    host.running.addresses.set_aggregators(vec![link.address()]);
+    host.running.addresses.set_join(vec![join.address()]);
+    until("a connection", || host.running.board.is_connected()).await;
+    assert_ne!(host.key(), old);
+}
+
 #[tokio::test]
 async fn while_a_renewal_is_refused_nobody_is_called_and_the_status_says_why() {
     let (fleet, clock) = (Fleet::new(), wall_at(NOW + 200 * DAY));

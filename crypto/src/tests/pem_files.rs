@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use super::{Certified, NOW, at, fleet, link};
 use crate::csr::CheckedCsr;
@@ -77,6 +78,24 @@ fn keys_are_readable_by_their_owner_only_and_refused_otherwise() {
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).expect("set");
     Identity::load(&path).expect("stricter is fine");
+}
+
+#[test]
+fn a_passed_key_may_show_the_mask_of_an_access_list_and_nothing_for_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (chain, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
+    fleet().agent.credential().save(&chain, &key).expect("saved");
+    let load = |mode, load: fn(&Path, &Path) -> Result<Credential, FileError>| {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).expect("set");
+        load(&chain, &key).map(drop)
+    };
+    for mode in [0o400, 0o440] {
+        load(mode, Credential::load_passed).expect("as systemd passes it");
+    }
+    for mode in [0o444, 0o460, 0o450] {
+        assert!(matches!(load(mode, Credential::load_passed), Err(FileError::KeyExposed { .. })), "{mode:o}");
+    }
+    assert!(matches!(load(0o440, Credential::load), Err(FileError::KeyExposed { .. })), "a file of one's own");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The keeper against a join port on loopback, with a clock that is moved by hand.
 
 use super::*;
+use crate::addresses::Addresses;
 use crate::test_fleet::{Asked, HOUR, JoinServer, settings, until};
 use dsmil_authority::Fingerprint;
 use dsmil_protocol::error::ErrorCode;
@@ -19,7 +20,9 @@ impl Host {
     /// Enrolled at `server`, whose fleet is `fleet`; its clock says that it is `now_s`.
     fn start(credentials: Credentials, clock: Clock, hand: ManualClock, ports: Vec<String>) -> Self {
         let supervisor = Supervisor::new(clock.clone());
-        let keeper = Keeper::new(credentials.clone(), settings("h1", ports), &supervisor, clock.clone());
+        let settings = settings("h1", ports.clone());
+        let addresses = Addresses::new(settings.aggregators.clone(), ports);
+        let keeper = Keeper::new(credentials.clone(), settings, addresses, &supervisor, clock.clone());
         supervisor.spawn("keeper", OnFailure::Stop, keeper.run());
         Self { credentials, clock, hand, supervisor }
     }
