@@ -49,8 +49,8 @@ enum Verb {
     Picture,
     /// Write docs/generated from the code.
     Docs(docs::Args),
-    /// Build the static release binaries into target/dist.
-    Dist,
+    /// Build what is shipped: static programs, and packages of them.
+    Dist(dist::Args),
 }
 
 /// Exit codes: 0 done, 1 failed, 2 used wrongly or something is missing that only an administrator can install.
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
         Verb::House(args) => house::run(&args),
         Verb::Picture => picture::run(),
         Verb::Docs(args) => docs::run(&args),
-        Verb::Dist => dist::run(),
+        Verb::Dist(args) => dist::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

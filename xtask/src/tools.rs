@@ -53,6 +53,9 @@ pub(crate) const PROMTOOL: Tool = Tool {
 pub(crate) const VALGRIND: Tool =
     Tool { name: "valgrind", why: "counts instructions", from: Source::Apt(&["valgrind"]) };
 
+/// What packages are made with.
+pub(crate) const DPKG_DEB: Tool = Tool { name: "dpkg-deb", why: "makes .deb packages", from: Source::Apt(&["dpkg"]) };
+
 /// What building with liboqs takes (the feature `oqs`).
 pub(crate) const LIBOQS: [Tool; 2] = [
     Tool { name: "cmake", why: "builds liboqs", from: Source::Apt(&["cmake"]) },

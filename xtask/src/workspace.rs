@@ -22,12 +22,21 @@ pub(crate) fn target() -> PathBuf {
     root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
+/// The version that all crates have.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Copies a built program into `folder`, and says where it is now.
 pub(crate) fn take(profile: &str, name: &str, folder: &Path) -> anyhow::Result<PathBuf> {
+    copy(&program(profile, name), folder)
+}
+
+/// Copies the program at `from` into `folder`, and says where it is now.
+pub(crate) fn copy(from: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
+    let name = from.file_name().with_context(|| format!("{} is no program", from.display()))?;
     let copy = folder.join(name);
     // Removed first: writing over a program that runs is refused.
     let _ = fs::remove_file(&copy);
-    fs::copy(program(profile, name), &copy).with_context(|| format!("cannot copy {name}"))?;
+    fs::copy(from, &copy).with_context(|| format!("cannot copy {}", from.display()))?;
     Ok(copy)
 }
 

@@ -1,41 +1,40 @@
-//! `cargo xtask dist`: the static release binaries with their checksums, in target/dist.
+//! The programs: built, static, not larger than they may be.
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use crate::{cargo, elf, tools, workspace};
+use super::Args;
+use super::packages::PACKAGES;
+use crate::{cargo, elf, workspace};
 
-/// What is shipped, in which profile, and how large it may be in bytes.
-/// The agent's limit is the project's target for a program that lives on every host; the others have none yet.
-const PROGRAMS: [(&str, &str, Option<u64>); 3] = [
-    ("dsmil-agent", workspace::SMALL, Some(12_000_000)),
-    ("dsmil-aggregator", "release", None),
-    ("dsmilctl", "release", None),
-];
-
-/// The sums, in the form that `sha384sum -c` reads.
-const SUMS: &str = "SHA384SUMS";
-
-pub(crate) fn run() -> anyhow::Result<()> {
-    tools::ensure(&[tools::C_COMPILER])?;
-    for (name, profile, _) in PROGRAMS {
-        cargo::build(&["--profile", profile, "-p", name, "--bin", name])?;
+/// Puts all programs into `folder`, from where they are packed.
+pub(super) fn gather(args: &Args, folder: &Path) -> anyhow::Result<()> {
+    if args.programs.is_none() {
+        build(args.debug)?;
     }
-
-    let dist = workspace::target().join("dist");
-    fs::create_dir_all(&dist).with_context(|| format!("cannot make {}", dist.display()))?;
-    for (name, profile, limit) in PROGRAMS {
-        let copy = workspace::take(profile, name, &dist)?;
-        println!("{name:<18} {:>10} bytes, static", check(&copy, limit)?);
+    for package in &PACKAGES {
+        let profile = if args.debug { "debug" } else { package.profile };
+        let built = match &args.programs {
+            Some(programs) => programs.join(package.name),
+            None => workspace::program(profile, package.name),
+        };
+        let copy = workspace::copy(&built, folder)?;
+        let limit = package.limit.filter(|_| !args.debug);
+        println!("  {:<48} {:>10} bytes, static", package.name, check(&copy, limit)?);
     }
-    let sums = cargo::output(Command::new("sha384sum").args(PROGRAMS.map(|(name, ..)| name)).current_dir(&dist))?;
-    fs::write(dist.join(SUMS), sums).with_context(|| format!("cannot write {SUMS}"))?;
-    cargo::output(Command::new("sha384sum").args(["--check", "--strict", "--quiet", SUMS]).current_dir(&dist))?;
-    println!("in {} with {SUMS}", dist.display());
     Ok(())
+}
+
+fn build(debug: bool) -> anyhow::Result<()> {
+    if debug {
+        // As the tests build them: after a run of theirs, these are there already.
+        return cargo::build(&["--workspace", "--bins", "--tests"]);
+    }
+    PACKAGES.iter().try_for_each(|package| {
+        cargo::build(&["--profile", package.profile, "-p", package.name, "--bin", package.name])
+    })
 }
 
 /// The size of a program that is static and within its limit.
@@ -45,7 +44,7 @@ fn check(path: &Path, limit: Option<u64>) -> anyhow::Result<u64> {
         "{} is not static: is crt-static still set in .cargo/config.toml?",
         path.display()
     );
-    let size = fs::metadata(path)?.len();
+    let size = fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?.len();
     if let Some(limit) = limit {
         ensure!(size <= limit, "{} has {size} bytes, more than its {limit}", path.display());
     }

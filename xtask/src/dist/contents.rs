@@ -1,0 +1,39 @@
+//! What both formats of a package have: program, units, documents, manual page.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::packages::Package;
+use super::release::Release;
+use super::staging::Layout;
+use crate::workspace;
+
+/// Where the repository has what goes beside every program.
+const COPYRIGHT: &str = "packaging/copyright";
+const INSTALLATION: &str = "docs/installation.md";
+const CHANGELOG: &str = "CHANGELOG.md";
+
+/// Lays a package out in `folder`, with the programs in `programs`.
+pub(super) fn lay_out(package: &Package, release: &Release, programs: &Path, folder: &Path) -> anyhow::Result<Layout> {
+    let mut layout = Layout::new(folder.to_owned())?;
+    let root = workspace::root();
+    layout.copy(&programs.join(package.name), &format!("usr/bin/{}", package.name), 0o755)?;
+    if let Some(daemon) = &package.daemon {
+        for folder in daemon.folders {
+            layout.folder(folder)?;
+        }
+        for file in daemon.files {
+            layout.copy(&root.join(file.from), file.to, file.mode)?;
+        }
+    }
+    let documents = package.documents();
+    layout.folder(&documents)?;
+    layout.copy(&root.join(COPYRIGHT), &format!("{documents}/copyright"), 0o644)?;
+    layout.copy(&root.join(INSTALLATION), &format!("{documents}/installation.md"), 0o644)?;
+    let changes = fs::read(root.join(CHANGELOG)).with_context(|| format!("cannot read {CHANGELOG}"))?;
+    layout.compressed(&format!("{documents}/changelog"), &changes)?;
+    layout.date(release.time_s)?;
+    Ok(layout)
+}
