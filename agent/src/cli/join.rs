@@ -5,6 +5,7 @@ use anyhow::Context;
 use clap::Args;
 use dsmil_agent::join::{JoinError, JoinOptions, Joined, Step, join};
 use dsmil_runtime::clock::Clock;
+use dsmil_runtime::config::{CredentialName, Environment};
 use serde::Serialize;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -20,8 +21,9 @@ const STATE_DIR: &str = "/var/lib/dsmil/agent";
 
 #[derive(Args)]
 pub(crate) struct JoinArgs {
-    /// The token that `dsmil-aggregator token create` printed; `-` reads it from standard input, so that it stays out of the
-    /// shell's history.
+    /// The token that `dsmil-aggregator token create` printed. So that it stays out of the shell's history and the list of
+    /// processes, `-` reads it from standard input and `credential:NAME` from a credential that systemd passes.
+    #[arg(env = "DSMIL_JOIN_TOKEN", hide_env_values = true)]
     token: String,
     /// The folder of agent.toml.
     #[arg(long, value_name = "PATH", default_value = CONFIG_DIR)]
@@ -61,7 +63,7 @@ enum Document<'a> {
 }
 
 pub(crate) fn run(args: &JoinArgs) -> anyhow::Result<ExitCode> {
-    let token = if args.token == "-" { from_stdin()? } else { args.token.clone() };
+    let token = token(&args.token, &Environment::of_process())?;
     let is_installed = args.dir == Path::new(CONFIG_DIR);
     let state = args.state.as_deref().unwrap_or(if is_installed { Path::new(STATE_DIR) } else { &args.dir });
     let options = JoinOptions {
@@ -95,10 +97,20 @@ pub(crate) fn run(args: &JoinArgs) -> anyhow::Result<ExitCode> {
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn from_stdin() -> anyhow::Result<String> {
+/// The token itself, or what the argument says where it is.
+fn token(argument: &str, environment: &Environment) -> anyhow::Result<String> {
+    if argument == "-" {
+        return bounded(std::io::stdin().lock()).context("the token cannot be read from standard input");
+    }
+    let Some(name) = CredentialName::of(argument) else { return Ok(argument.to_owned()) };
+    let path = environment.find(&name?)?;
+    let read = std::fs::File::open(&path).and_then(bounded);
+    read.with_context(|| format!("the token cannot be read from {}", path.display()))
+}
+
+fn bounded(from: impl Read) -> std::io::Result<String> {
     let mut text = String::new();
-    let read = std::io::stdin().lock().take(MAX_TOKEN_LEN).read_to_string(&mut text);
-    read.context("the token cannot be read from standard input")?;
+    from.take(MAX_TOKEN_LEN).read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -125,4 +137,26 @@ fn print_joined(joined: &Joined, service: Service, again: bool) {
 
 fn print_failure(error: &JoinError) {
     eprintln!("dsmil-agent: [{}] {error}\n{:13}{}", error.code(), "", error.remedy());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_the_argument_or_a_credential() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("token"), "secret\n").expect("written");
+        let environment = Environment { credentials: Some(folder.path().into()) };
+        assert_eq!(token("dsmil-join…", &environment).expect("itself"), "dsmil-join…");
+        assert_eq!(token("credential:token", &environment).expect("found"), "secret\n");
+        for (bad, said) in
+            [("credential:other", "LoadCredential=other:"), ("credential:../token", "no credential's name")]
+        {
+            let error = token(bad, &environment).expect_err("refused").to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        let error = token("credential:token", &Environment::default()).expect_err("not from systemd").to_string();
+        assert!(error.contains("$CREDENTIALS_DIRECTORY is not set"), "{error}");
+    }
 }
