@@ -405,10 +405,7 @@ mod tests {
                 "[warm]\nretention_day = 3",
                 "line 4: there is no key `retention_day` in [warm]: did you mean `retention_days`?",
             ),
-            (
-                "log = \"loud\"",
-                "line 3, `log`: unknown variant `loud`, expected one of `error`, `warn`, `info`, `debug`",
-            ),
+            ("log = \"loud\"", "line 3, `log`: log level \"loud\" is none of error, warn, info, debug"),
             (
                 "[admission]\nhalf_open = 1000000",
                 "line 4, `admission.half_open`: is 1000000; set it to a number from 4",

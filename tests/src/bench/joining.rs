@@ -4,6 +4,7 @@ use super::handshake::percentile;
 use super::{Row, Target};
 use crate::fleet::{Centre, Fleet, Parents, Ports, Program};
 use anyhow::bail;
+use dsmil_agent::addresses::Addresses;
 use dsmil_agent::config::AgentConfig;
 use dsmil_agent::credentials::{Credentials, Keeper, Want};
 use dsmil_protocol::ids::HostName;
@@ -58,7 +59,8 @@ async fn renew(folder: &Path, clock: &Clock) -> anyhow::Result<Duration> {
     let credentials = Credentials::load(config.credential_files(), config.key_exchange(), clock.clone())?;
     let before = credentials.current().identity().key_fingerprint()?;
     let supervisor = Supervisor::new(clock.clone());
-    let keeper = Keeper::new(credentials.clone(), config.host_settings(), &supervisor, clock.clone());
+    let addresses = Addresses::new(config.aggregators.clone(), config.join.clone());
+    let keeper = Keeper::new(credentials.clone(), config.host_settings(), addresses, &supervisor, clock.clone());
     supervisor.spawn("bench-keeper", OnFailure::Note, keeper.run());
     let mut changes = credentials.changes();
     let began = clock.mono();

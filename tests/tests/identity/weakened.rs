@@ -35,8 +35,8 @@ fn an_aggregator_does_not_start_with_what_would_weaken_the_fleet() {
         let sound = std::fs::read_to_string(&config)?;
         let everywhere = toml::Value::from(vec!["0.0.0.0/0"]);
         let weak: [(&str, &str, toml::Value, &[&str]); 3] = [
-            ("api", "allow_classical_from", everywhere, &["api.allow_classical_from = 0.0.0.0/0", "or smaller"]),
-            ("join", "max_offline_days", 100_000.into(), &["join.max_offline_days = 100000", "1 to 730 days"]),
+            ("api", "allow_classical_from", everywhere, &["`api.allow_classical_from`: 0.0.0.0/0", "or smaller"]),
+            ("join", "max_offline_days", 100_000.into(), &["`join.max_offline_days`: 100000", "1 to 730 days"]),
             ("link", "policy", "classical".into(), &["classical", "`pure`", "`hybrid`"]),
         ];
         for (section, key, value, words) in weak {
