@@ -53,8 +53,14 @@ pub(crate) const PROMTOOL: Tool = Tool {
 pub(crate) const VALGRIND: Tool =
     Tool { name: "valgrind", why: "counts instructions", from: Source::Apt(&["valgrind"]) };
 
-/// What packages are made with.
-pub(crate) const DPKG_DEB: Tool = Tool { name: "dpkg-deb", why: "makes .deb packages", from: Source::Apt(&["dpkg"]) };
+/// What packages are made and looked over with.
+pub(crate) const PACKAGING: [Tool; 5] = [
+    C_COMPILER,
+    Tool { name: "dpkg-deb", why: "makes .deb packages", from: Source::Apt(&["dpkg"]) },
+    Tool { name: "rpmbuild", why: "makes .rpm packages", from: Source::Apt(&["rpm"]) },
+    Tool { name: "lintian", why: "looks .deb packages over", from: Source::Apt(&["lintian"]) },
+    Tool { name: "rpmlint", why: "looks .rpm packages over", from: Source::Apt(&["rpmlint"]) },
+];
 
 /// What building with liboqs takes (the feature `oqs`).
 pub(crate) const LIBOQS: [Tool; 2] = [
@@ -333,7 +339,13 @@ mod tests {
 
     #[test]
     fn every_remedy_says_why_and_what_to_type() {
-        for tool in [C_COMPILER, NEXTEST, DENY, PROMTOOL].into_iter().chain(PEERS).chain(RIVALS).chain([SCHEMATHESIS]) {
+        for tool in [C_COMPILER, NEXTEST, DENY, PROMTOOL]
+            .into_iter()
+            .chain(PEERS)
+            .chain(RIVALS)
+            .chain(PACKAGING)
+            .chain([SCHEMATHESIS])
+        {
             let remedy = tool.remedy();
             assert!(remedy.contains(tool.why), "{remedy}");
             let commands = ["apt-get ", "cargo install --locked", "npm install "];

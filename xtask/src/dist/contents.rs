@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use super::manual;
 use super::packages::Package;
 use super::release::Release;
 use super::staging::Layout;
@@ -34,6 +35,8 @@ pub(super) fn lay_out(package: &Package, release: &Release, programs: &Path, fol
     layout.copy(&root.join(INSTALLATION), &format!("{documents}/installation.md"), 0o644)?;
     let changes = fs::read(root.join(CHANGELOG)).with_context(|| format!("cannot read {CHANGELOG}"))?;
     layout.compressed(&format!("{documents}/changelog"), &changes)?;
+    let manual = manual::page(package, release)?;
+    layout.compressed(&format!("usr/share/man/man1/{}.1", package.name), manual.as_bytes())?;
     layout.date(release.time_s)?;
     Ok(layout)
 }

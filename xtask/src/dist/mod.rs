@@ -1,14 +1,17 @@
 //! `cargo xtask dist`: what is shipped. Static programs, .deb and .rpm of each, and what proves that they are ours.
 //!
 //! In the order in which it is done: [`programs`] are built; what is in a package is a table ([`packages`]), laid out as a
-//! folder ([`contents`], [`staging`]), and packed twice ([`deb`], [`rpm`]). The packers get nothing that
+//! folder ([`contents`], [`staging`]), and packed twice ([`deb`], [`rpm`]) and looked over ([`lint`]). The packers get nothing that
 //! differs from one run to the next: the time is that of the last commit, so two runs give the same bytes.
 
 mod contents;
 mod deb;
+mod lint;
+mod manual;
 mod packages;
 mod programs;
 mod release;
+mod rpm;
 mod staging;
 
 use std::fs;
@@ -49,7 +52,7 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    tools::ensure(&[tools::C_COMPILER, tools::DPKG_DEB])?;
+    tools::ensure(&tools::PACKAGING)?;
     let release = Release::of(args.version_suffix.as_ref(), args.debug)?;
     let folder = args.folder();
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -60,12 +63,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     println!("programs …");
     programs::gather(args, &folder)?;
     let staging = folder.join(STAGING);
+    let mut packed = Vec::new();
     for package in &PACKAGES {
         println!("{} {} …", package.name, release.version);
-        let made = deb::build(package, &release, &folder, &staging)?;
-        println!("  {:<48} {:>10} bytes", made.display(), fs::metadata(folder.join(&made))?.len());
+        for pack in [deb::build, rpm::build] {
+            let made = pack(package, &release, &folder, &staging)?;
+            let size =
+                fs::metadata(folder.join(&made)).with_context(|| format!("no {} was made", made.display()))?.len();
+            println!("  {:<48} {size:>10} bytes", made.display());
+            packed.push(made);
+        }
     }
     fs::remove_dir_all(&staging).with_context(|| format!("cannot clear {}", staging.display()))?;
+    println!("lintian, rpmlint …");
+    lint::check(&release, &folder, &packed)?;
     println!("in {}", folder.display());
     Ok(())
 }
@@ -87,7 +98,7 @@ fn clear(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// How names end of what is made here, programs apart.
-const ENDINGS: [&str; 1] = [".deb"];
+const ENDINGS: [&str; 2] = [".deb", ".rpm"];
 
 #[cfg(test)]
 mod tests {

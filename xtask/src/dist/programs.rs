@@ -20,7 +20,13 @@ pub(super) fn gather(args: &Args, folder: &Path) -> anyhow::Result<()> {
             Some(programs) => programs.join(package.name),
             None => workspace::program(profile, package.name),
         };
-        let copy = workspace::copy(&built, folder)?;
+        let there = folder.join(package.name);
+        // They may lie where everything goes: a copy would begin by removing its source.
+        let copy = if built.canonicalize().is_ok_and(|built| built == there) {
+            there
+        } else {
+            workspace::copy(&built, folder)?
+        };
         let limit = package.limit.filter(|_| !args.debug);
         println!("  {:<48} {:>10} bytes, static", package.name, check(&copy, limit)?);
     }

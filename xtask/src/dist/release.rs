@@ -31,6 +31,8 @@ pub(super) struct Release {
 pub(super) struct Machine {
     /// By Debian.
     pub(super) debian: &'static str,
+    /// By rpm.
+    pub(super) rpm: &'static str,
 }
 
 impl Release {
@@ -74,7 +76,7 @@ fn time_s() -> anyhow::Result<u64> {
 
 fn machine() -> anyhow::Result<Machine> {
     match std::env::consts::ARCH {
-        "x86_64" => Ok(Machine { debian: "amd64" }),
+        "x86_64" => Ok(Machine { debian: "amd64", rpm: "x86_64" }),
         other => bail!("nobody has said yet what packages for {other} are called; see {}", file!()),
     }
 }
