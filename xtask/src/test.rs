@@ -9,7 +9,7 @@ use clap::Args as ClapArgs;
 use crate::cargo::cargo;
 use crate::step::Steps;
 use crate::tidy;
-use crate::{docs, tools, tree, workspace};
+use crate::{debian, docs, tools, tree, workspace};
 
 #[derive(ClapArgs)]
 pub(crate) struct Args {
@@ -97,6 +97,10 @@ fn run_tests(steps: &mut Steps, args: &Args) -> anyhow::Result<()> {
         steps.loud("build", &mut cargo(["build", "--workspace", "--bins", "--tests"]));
         steps.stage()?;
         nextest.arg("--workspace");
+        if args.long {
+            let machine = Machine::make(steps)?;
+            nextest.env("DSMIL_DEBIAN", machine.debian).env("DSMIL_PACKAGES", machine.packages);
+        }
     }
     if args.long {
         nextest.args(["--profile", "long"]).env("DSMIL_LONG", "1").env("DSMIL_OQS", liboqs_builds());
@@ -112,6 +116,23 @@ fn run_tests(steps: &mut Steps, args: &Args) -> anyhow::Result<()> {
     }
     steps.loud("tests", nextest.args(&args.filters));
     steps.stage()
+}
+
+/// What the drills of packages and units boot, and what they install in it.
+struct Machine {
+    debian: PathBuf,
+    packages: PathBuf,
+}
+
+impl Machine {
+    /// Of the programs that have just been built.
+    fn make(steps: &mut Steps) -> anyhow::Result<Self> {
+        let debian = debian::tree()?;
+        let mut dist = Command::new(std::env::current_exe()?);
+        steps.loud("packages", dist.args(["dist", "--debug"]).current_dir(workspace::root()));
+        steps.stage()?;
+        Ok(Self { debian, packages: workspace::target().join("dist-debug") })
+    }
 }
 
 /// Whether the filters choose packages that need no other package's programs, so that the rest need not even be built.

@@ -98,6 +98,12 @@ const fn rival(name: &'static str, package: &'static str, program: &'static str)
     Tool { name, why: "the benchmark measures it beside ours", from: Source::Debian { package, program } }
 }
 
+/// What makes and boots a Debian of our own, for the drills of packages and units.
+pub(crate) const DEBIAN: [Tool; 2] = [
+    Tool { name: "debootstrap", why: "makes the Debian that the drills boot", from: Source::Apt(&["debootstrap"]) },
+    Tool { name: "systemd-nspawn", why: "boots it", from: Source::Apt(&["systemd-container"]) },
+];
+
 /// What attacks the API, from its own description.
 pub(crate) const SCHEMATHESIS: Tool = Tool {
     name: "schemathesis",

@@ -26,7 +26,7 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -106,6 +106,9 @@ async fn centre(order: &Order, clock: &Clock) -> anyhow::Result<(String, Fingerp
     for sub in ["root", "identity/issuers", "state", "warm"] {
         make_folder(&order.data.join(sub))?;
     }
+    let root = order.data.join("root");
+    std::fs::set_permissions(&root, PermissionsExt::from_mode(0o700))
+        .with_context(|| format!("{} could not be closed to others", root.display()))?;
     let now_s = clock.wall_ns().div_euclid(1_000_000_000);
     let mut config = config(order);
     let text = toml::to_string_pretty(&config)?;
@@ -114,9 +117,7 @@ async fn centre(order: &Order, clock: &Clock) -> anyhow::Result<(String, Fingerp
     https(order, now_s)?;
     let token = ApiToken::generate();
     write(&order.data.join("api-tokens"), 0o600, &format!("{}\n", token.hash()))?;
-    // Root makes them for the aggregator's user, to whom the folder belongs.
-    owner::give_all_to_folders_owner(&order.data)
-        .with_context(|| format!("{} could not be given to its owner", order.data.display()))?;
+    hand_over(&order.data)?;
     let fleet = if order.hosts.is_empty() { EXAMPLE } else { EMPTY_FLEET };
     write(&order.folder.join("fleet.toml"), 0o644, fleet)?;
     write(&order.folder.join("aggregator.toml"), 0o644, &text)?;
@@ -230,6 +231,18 @@ fn add_hosts(order: &Order) -> anyhow::Result<Fleet> {
 const EMPTY_FLEET: &str = "# The fleet: the only authority for which hosts there are and who speaks for which device.
 # docs/generated/configuration.md tells what a host and a device may have.
 ";
+
+/// Root makes them for the aggregator's user, to whom the folder belongs. Not the fleet's root: whoever takes over the
+/// aggregator must not find it, even before it has been taken away.
+fn hand_over(data: &Path) -> anyhow::Result<()> {
+    for name in ["identity", "state", "warm", "api-tokens"] {
+        let path = data.join(name);
+        let given = owner::give_to_folders_owner(&path);
+        let given = given.and_then(|()| if path.is_dir() { owner::give_all_to_folders_owner(&path) } else { Ok(()) });
+        given.with_context(|| format!("{} could not be given to the owner of its folder", path.display()))?;
+    }
+    Ok(())
+}
 
 fn make_folder(path: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(path).with_context(|| {

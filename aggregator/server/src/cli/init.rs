@@ -132,14 +132,16 @@ fn words(made: &Made, is_local: bool) -> String {
             "Hosts elsewhere cannot join yet: they are told 127.0.0.1. Set [advertise] in the configuration.\n",
         );
     }
-    let config = made.config.display();
     let host = made.hosts.first().map_or("HOST", HostName::as_str);
-    let _ = if made.root.is_some() {
-        writeln!(text, "\nThen, here:  dsmil-aggregator run --config {config}")
-    } else {
-        writeln!(text, "\nA running aggregator reads the fleet file again at SIGHUP. Then, here:")
+    // The installed service and the verbs beside it find the configuration by themselves.
+    let is_installed = made.config.starts_with(CONFIG_DIR);
+    let at = if is_installed { String::new() } else { format!(" --config {}", made.config.display()) };
+    let _ = match (made.root.is_some(), is_installed) {
+        (true, true) => writeln!(text, "\nThen, here:  systemctl start dsmil-aggregator"),
+        (true, false) => writeln!(text, "\nThen, here:  dsmil-aggregator run{at}"),
+        (false, _) => writeln!(text, "\nA running aggregator reads the fleet file again at SIGHUP. Then, here:"),
     };
-    let _ = writeln!(text, "             dsmil-aggregator token create --config {config} --host {host}");
+    let _ = writeln!(text, "             dsmil-aggregator token create{at} --host {host}");
     let _ = writeln!(text, "and on {host}, with what that prints:\n             dsmil-agent join TOKEN");
     text
 }

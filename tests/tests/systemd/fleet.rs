@@ -1,0 +1,83 @@
+//! A fleet of one host in a machine: centre and agent installed from their packages, joined, accounted for.
+
+use crate::machine::{Machine, PACKAGES};
+use anyhow::{Context, ensure};
+use e2e::fleet::{Ledger, Pipeline, eventually};
+use serde_json::Value;
+use std::time::Duration;
+
+/// Until the first batches are stored: ten seconds make one.
+const STREAMS_WITHIN: Duration = Duration::from_secs(60);
+/// Until what waits has arrived.
+const DRAINED_WITHIN: Duration = Duration::from_secs(60);
+/// Why ticks may be missing that were never sampled: nobody was there to do it, or was held up.
+const NEVER_SAMPLED: [&str; 2] = ["agent_down", "tick_missed"];
+
+/// The fleet.
+pub(crate) struct Fleet {
+    pub(crate) machine: Machine,
+    api_token: String,
+}
+
+impl Fleet {
+    /// A machine on which somebody has typed what docs/installation.md says.
+    pub(crate) async fn installed() -> anyhow::Result<Self> {
+        let machine = Machine::boot().await?;
+        machine.run(&format!("apt-get install --yes {PACKAGES}/*.deb"))?;
+        let made: Value = machine.json("dsmil-aggregator init --host h1 --advertise 127.0.0.1 --json")?;
+        let api_token = made["api_token"].as_str().context("no API token")?.to_owned();
+        machine.run("systemctl start dsmil-aggregator")?;
+        let fleet = Self { machine, api_token };
+        fleet.join("")?;
+        Ok(fleet)
+    }
+
+    /// Joins the host with a new token.
+    pub(crate) fn join(&self, options: &str) -> anyhow::Result<String> {
+        self.machine.run(&format!("dsmil-agent join $(dsmil-aggregator token create --host h1) {options}"))
+    }
+
+    fn pipeline(&self) -> anyhow::Result<Pipeline> {
+        let token = &self.api_token;
+        let header = format!("--header 'authorization: Bearer {token}'");
+        self.machine.json(&format!("curl --silent --fail --insecure {header} https://127.0.0.1:8443/health/pipeline"))
+    }
+
+    /// Waits until `more` ticks are stored than are now.
+    pub(crate) async fn streams(&self, more: u64) -> anyhow::Result<()> {
+        let mut least = None;
+        let look = || {
+            // A centre that is just starting says nothing.
+            let stored = self.pipeline().map_or(0, |pipeline| pipeline.ledger.stored);
+            let least = *least.get_or_insert(stored + more);
+            std::future::ready(Ok(stored >= least))
+        };
+        let looked = eventually(&self.machine.clock, "ticks are stored", STREAMS_WITHIN, look).await;
+        looked.with_context(|| self.machine.words())
+    }
+
+    /// Stops the agent, and shows that every tick that it ever sampled is stored once and that every second is accounted for.
+    pub(crate) async fn accounts_for_every_tick(&self) -> anyhow::Result<Ledger> {
+        self.machine.run("systemctl stop dsmil-agent")?;
+        let mut last = Ledger::default();
+        let look = || {
+            let looked = self.pipeline().map(|pipeline| {
+                last = pipeline.ledger;
+                last.waiting == 0 && last.expected > 0
+            });
+            std::future::ready(looked)
+        };
+        let looked = eventually(&self.machine.clock, "nothing waits", DRAINED_WITHIN, look).await;
+        looked.with_context(|| {
+            format!("{}\n{}", self.machine.run("dsmilctl host spool").unwrap_or_default(), self.machine.words())
+        })?;
+        println!("{last:?}");
+        ensure!(last.expected == last.stored + last.lost, "{last:?}");
+        ensure!(last.duplicates == 0, "{last:?}");
+        let lost = last.lost_by.keys().find(|reason| !NEVER_SAMPLED.contains(&reason.as_str()));
+        ensure!(lost.is_none(), "ticks that were sampled are lost: {last:?}");
+        let spool: Value = self.machine.json("dsmilctl host spool --json")?;
+        println!("{spool}");
+        Ok(last)
+    }
+}
