@@ -5,7 +5,7 @@
 //! verify no other yet.
 //!
 //! Reading order: [`spiffe`], [`key`], [`csr`], [`issue`], [`identity`], [`trust`], [`policy`], [`refusal`], [`https`],
-//! [`token`].
+//! [`token`]; and [`release`], which has to do with no connection.
 
 #[cfg(not(feature = "oqs"))]
 mod aws_lc;
@@ -25,6 +25,7 @@ mod oqs;
 use oqs as backend;
 pub mod policy;
 pub mod refusal;
+pub mod release;
 pub mod spiffe;
 pub mod time;
 pub mod token;

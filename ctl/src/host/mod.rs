@@ -6,6 +6,7 @@ mod screen;
 mod spool;
 mod status;
 
+use crate::outcome::Outcome;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use dsmil_agent::config::{DEFAULT_SOCKET, DEFAULT_SPOOL};
@@ -59,13 +60,6 @@ enum HostVerb {
     /// Exit codes: 0 all is well; 1 something needs attention: the spool cannot be written, is damaged or its tmpfs full,
     /// files were set aside, batches rejected, or the agent does not run; 2 wrong usage, or nothing can be read.
     Spool,
-}
-
-/// Whether somebody has to look after something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Fine,
-    NeedsAttention,
 }
 
 /// Where an answer is from.
