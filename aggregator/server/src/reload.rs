@@ -1,7 +1,7 @@
 //! SIGHUP: the configuration and the files that it names are read and checked again. All of it is good and counts, or none.
 
 use crate::api::Tokens;
-use crate::config::Config;
+use crate::config::{Advertise, Config};
 use crate::fleet::{Fleet, FleetHandle};
 use crate::join::Told;
 use crate::live::Live;
@@ -135,7 +135,9 @@ impl Anew {
     }
 
     fn tell(&self) {
-        self.handles.told.send_replace(Told::of(&self.config));
+        // What the link demands stays as it is until the next start.
+        let Advertise { agents, join } = self.config.advertise.clone();
+        self.handles.told.send_modify(|told| (told.aggregators, told.join) = (agents, join));
     }
 
     /// Connections that are open keep the certificate that they saw.

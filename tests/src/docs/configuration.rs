@@ -1,14 +1,18 @@
 //! Every key of agent.toml and aggregator.toml: its meaning from the doc comment of its field, its default from there or
-//! from the program itself.
+//! from the program itself, what SIGHUP does with it from the table that the reload works through.
 
 use super::source::{Field, structures};
 use super::{Page, table};
 use dsmil_aggregator::config::Config;
+use dsmil_runtime::config;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 const AGENT_SOURCE: &str = include_str!("../../../agent/src/config.rs");
-const AGGREGATOR_SOURCE: &str = include_str!("../../../aggregator/server/src/config.rs");
+const AGGREGATOR_SOURCES: [&str; 2] = [
+    include_str!("../../../aggregator/server/src/config.rs"),
+    include_str!("../../../aggregator/server/src/admission/section.rs"),
+];
 /// What an aggregator has to be told.
 const AGGREGATOR_LEAST: &str = r#"{"name":"a1","tenant":"demo"}"#;
 /// In the place of a default.
@@ -19,13 +23,18 @@ struct Key {
     name: String,
     meaning: String,
     default: String,
+    /// Whether SIGHUP applies it.
+    is_applied: bool,
 }
 
 /// The page of all keys.
 pub(super) fn page() -> Page {
     let section = |title: &str, text: &str, keys: Vec<Key>| {
-        let rows = keys.into_iter().map(|key| [format!("`{}`", key.name), key.meaning, key.default]);
-        format!("## {title}\n\n{text}\n\n{}", table(["key", "meaning", "default"], rows))
+        let rows = keys.into_iter().map(|key| {
+            let counts = if key.is_applied { "SIGHUP" } else { "start" };
+            [format!("`{}`", key.name), key.meaning, key.default, counts.to_owned()]
+        });
+        format!("## {title}\n\n{text}\n\n{}", table(["key", "meaning", "default", "counts from"], rows))
     };
     let body = format!(
         "{}\n{}",
@@ -36,13 +45,14 @@ pub(super) fn page() -> Page {
             aggregator()
         ),
     );
-    let introduction = "`spool.path` is the key `path` in the table `[spool]`. Relative paths are taken from the folder of the file. \
-                        A key that is not listed is an error.";
+    let introduction = "`spool.path` is the key `path` in the table `[spool]`. Relative paths are taken from the folder of the main file. \
+                        A key that is not listed is an error. A change counts from the next SIGHUP or the next start on. Files, drop-ins, \
+                        credentials and reloading: [configuration](../configuration.md).";
     Page::markdown("configuration.md", "Configuration", introduction, &body)
 }
 
 fn agent() -> Vec<Key> {
-    keys(AGENT_SOURCE, "AgentConfig", |_, field| {
+    keys(&[AGENT_SOURCE], "AgentConfig", dsmil_agent::reload::KEYS, |_, field| {
         let (meaning, default) = match field.doc.split_once("Default: ") {
             Some((meaning, default)) => (meaning, default.trim_end_matches('.').to_owned()),
             None => (field.doc.strip_suffix("No default.").unwrap_or(&field.doc), REQUIRED.to_owned()),
@@ -55,7 +65,7 @@ fn aggregator() -> Vec<Key> {
     let given: Value = serde_json::from_str(AGGREGATOR_LEAST).expect("it is JSON");
     let config: Config = serde_json::from_value(given.clone()).expect("it is the least that an aggregator takes");
     let defaults = serde_json::to_value(config).expect("a configuration is plain data");
-    keys(AGGREGATOR_SOURCE, "Config", |name, field| {
+    keys(&AGGREGATOR_SOURCES, "Config", dsmil_aggregator::reload::KEYS, |name, field| {
         let pointer = format!("/{}", name.replace('.', "/"));
         let default = match (given.pointer(&pointer), defaults.pointer(&pointer)) {
             (None, Some(Value::Null)) => "none".to_owned(),
@@ -66,13 +76,19 @@ fn aggregator() -> Vec<Key> {
     })
 }
 
-/// The keys below the structure `root` of `source`, tables opened, each with the meaning and default that `explain` gives it.
-fn keys(source: &str, root: &str, explain: impl Fn(&str, &Field) -> (String, String)) -> Vec<Key> {
-    let structures = structures(source);
+/// The keys below the structure `root` of `sources`, tables opened, each with the meaning and default that `explain` gives it.
+fn keys<C, L>(
+    sources: &[&str],
+    root: &str,
+    reloaded: &[config::Key<C, L>],
+    explain: impl Fn(&str, &Field) -> (String, String),
+) -> Vec<Key> {
+    let structures = sources.iter().flat_map(|source| structures(source)).collect();
     let mut found = Vec::new();
     walk(&structures, root, "", &mut |name, field| {
         let (meaning, default) = explain(&name, field);
-        found.push(Key { name, meaning, default });
+        let is_applied = reloaded.iter().any(|key| key.name == name && key.apply.is_some());
+        found.push(Key { name, meaning, default, is_applied });
     });
     found
 }
@@ -118,17 +134,27 @@ mod tests {
             let below = keys.iter().filter_map(|key| key.name.strip_prefix(&format!("{table}.")).map(str::to_owned));
             assert_eq!(below.collect::<BTreeSet<_>>(), accepted::<T>(least, table), "[{table}]");
         }
-        assert!(keys.iter().all(|key| !key.meaning.is_empty() || key.name.starts_with("root.")));
+        assert!(keys.iter().all(|key| !key.meaning.is_empty()));
+    }
+
+    fn every_key_is_reloaded_or_not<C, L>(keys: &[Key], reloaded: &[config::Key<C, L>]) {
+        let (mut listed, mut known): (Vec<&str>, Vec<&str>) =
+            (keys.iter().map(|key| key.name.as_str()).collect(), reloaded.iter().map(|key| key.name).collect());
+        listed.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(listed, known);
     }
 
     #[test]
     fn every_key_of_the_agent_is_listed() {
         every_key_is_listed::<AgentConfig>(AGENT_LEAST, &agent());
+        every_key_is_reloaded_or_not(&agent(), dsmil_agent::reload::KEYS);
     }
 
     #[test]
     fn every_key_of_the_aggregator_is_listed() {
         every_key_is_listed::<Config>(AGGREGATOR_LEAST, &aggregator());
+        every_key_is_reloaded_or_not(&aggregator(), dsmil_aggregator::reload::KEYS);
     }
 
     #[test]
