@@ -33,7 +33,7 @@ use crate::key::{self, KeyError, PUBLIC_KEY_LEN, SIGNATURE_LEN, SigningKey, key_
 
 /// How a signature's file is named: this behind the file's own name.
 pub const ENDING: &str = ".sig";
-/// Bytes of a signature's file at most: one has 6,288.
+/// Bytes of a signature's file at most: one has 6,302.
 pub const MAX_SIGNATURE_FILE: u64 = 16 << 10;
 
 /// Keeps a signature under a file from passing for one under anything else.

@@ -35,6 +35,10 @@ pub(super) fn lay_out(package: &Package, release: &Release, programs: &Path, fol
     layout.copy(&root.join(INSTALLATION), &format!("{documents}/installation.md"), 0o644)?;
     let changes = fs::read(root.join(CHANGELOG)).with_context(|| format!("cannot read {CHANGELOG}"))?;
     layout.compressed(&format!("{documents}/changelog"), &changes)?;
+    if let Some(key) = release.key.as_ref().filter(|_| package.keeps_key) {
+        layout.folder("usr/share/dsmil")?;
+        layout.copy(key, "usr/share/dsmil/release.pub", 0o644)?;
+    }
     let manual = manual::page(package, release)?;
     layout.compressed(&format!("usr/share/man/man1/{}.1", package.name), manual.as_bytes())?;
     layout.date(release.time_s)?;

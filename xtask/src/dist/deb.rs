@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn control_has_what_policy_asks_for() {
-        let release = Release::of(None, false).unwrap();
+        let release = Release::of(None, false, None).unwrap();
         let entries = [
             Entry { path: "etc/dsmil".into(), mode: 0o755, size: None },
             Entry { path: "usr/bin/x".into(), mode: 0o755, size: Some(1025) },

@@ -1,7 +1,8 @@
 //! `cargo xtask dist`: what is shipped. Static programs, .deb and .rpm of each, and what proves that they are ours.
 //!
 //! In the order in which it is done: [`programs`] are built; what is in a package is a table ([`packages`]), laid out as a
-//! folder ([`contents`], [`staging`]), and packed twice ([`deb`], [`rpm`]) and looked over ([`lint`]). The packers get nothing that
+//! folder ([`contents`], [`staging`]), and packed twice ([`deb`], [`rpm`]) and looked over ([`lint`]);
+//! what a program consists of is listed ([`sbom`]), and everything is summed and signed ([`seal`]). The packers get nothing that
 //! differs from one run to the next: the time is that of the last commit, so two runs give the same bytes.
 
 mod contents;
@@ -12,6 +13,8 @@ mod packages;
 mod programs;
 mod release;
 mod rpm;
+mod sbom;
+mod seal;
 mod staging;
 
 use std::fs;
@@ -23,6 +26,7 @@ use clap::Args as ClapArgs;
 use crate::{tools, workspace};
 use packages::PACKAGES;
 use release::Release;
+use seal::Keys;
 
 /// Programs, packages and their checksums, into target/dist.
 ///
@@ -41,6 +45,9 @@ pub(crate) struct Args {
     /// Put everything into this folder instead; older packages in it are removed.
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
+    /// Sign everything with this key, of which the public half is beside it (dsmilctl release-key new DIR).
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
 }
 
 impl Args {
@@ -53,7 +60,8 @@ impl Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     tools::ensure(&tools::PACKAGING)?;
-    let release = Release::of(args.version_suffix.as_ref(), args.debug)?;
+    let keys = args.sign.as_deref().map(Keys::of).transpose()?;
+    let release = Release::of(args.version_suffix.as_ref(), args.debug, keys.as_ref().map(Keys::public))?;
     let folder = args.folder();
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     // Commands run in folders of their own.
@@ -63,22 +71,31 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     println!("programs …");
     programs::gather(args, &folder)?;
     let staging = folder.join(STAGING);
-    let mut packed = Vec::new();
+    let known = sbom::Known::ask()?;
+    let mut made = Vec::new();
     for package in &PACKAGES {
         println!("{} {} …", package.name, release.version);
         for pack in [deb::build, rpm::build] {
-            let made = pack(package, &release, &folder, &staging)?;
-            let size =
-                fs::metadata(folder.join(&made)).with_context(|| format!("no {} was made", made.display()))?.len();
-            println!("  {:<48} {size:>10} bytes", made.display());
-            packed.push(made);
+            let file = pack(package, &release, &folder, &staging)?;
+            println!("  {:<48} {:>10} bytes", file.display(), size(&folder.join(&file))?);
+            made.push(file);
         }
+        made.push(sbom::write(package, &release, &known, &folder)?);
     }
     fs::remove_dir_all(&staging).with_context(|| format!("cannot clear {}", staging.display()))?;
     println!("lintian, rpmlint …");
-    lint::check(&release, &folder, &packed)?;
+    lint::check(&release, &folder, &made)?;
+    seal::sum(&folder, &made)?;
+    if let Some(keys) = &keys {
+        println!("signatures …");
+        seal::sign(keys, &folder, &made)?;
+    }
     println!("in {}", folder.display());
     Ok(())
+}
+
+fn size(path: &Path) -> anyhow::Result<u64> {
+    Ok(fs::metadata(path).with_context(|| format!("{} was not made", path.display()))?.len())
 }
 
 /// Where packages are laid out, within the folder of what is shipped.
@@ -98,7 +115,7 @@ fn clear(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// How names end of what is made here, programs apart.
-const ENDINGS: [&str; 2] = [".deb", ".rpm"];
+const ENDINGS: [&str; 5] = [".deb", ".rpm", ".cdx.json", seal::SIGNATURE, seal::SUMS];
 
 #[cfg(test)]
 mod tests {

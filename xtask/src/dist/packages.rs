@@ -17,6 +17,8 @@ pub(super) struct Package {
     pub(super) description: &'static [&'static str],
     /// Packages that one would want with it.
     pub(super) recommends: &'static [&'static str],
+    /// Whether it has the public key of the release, to check the next one with.
+    pub(super) keeps_key: bool,
     /// What runs all the time.
     pub(super) daemon: Option<Daemon>,
 }
@@ -72,6 +74,7 @@ pub(super) const PACKAGES: [Package; 3] = [
             "runs.",
         ],
         recommends: &["dsmilctl"],
+        keeps_key: false,
         daemon: Some(AGENT),
     },
     Package {
@@ -87,6 +90,7 @@ pub(super) const PACKAGES: [Package; 3] = [
             "A fleet is begun by \"dsmil-aggregator init\"; until then nothing runs.",
         ],
         recommends: &[],
+        keeps_key: false,
         daemon: Some(AGGREGATOR),
     },
     Package {
@@ -99,6 +103,7 @@ pub(super) const PACKAGES: [Package; 3] = [
             "link, spool, sensors and clock. Checks the signatures of packages.",
         ],
         recommends: &[],
+        keeps_key: true,
         daemon: None,
     },
 ];

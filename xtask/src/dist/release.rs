@@ -1,5 +1,6 @@
 //! Which release is made: its version, its time, its machine.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
@@ -24,6 +25,8 @@ pub(super) struct Release {
     pub(super) debug: bool,
     /// What the machine is called.
     pub(super) machine: Machine,
+    /// The public key that its signatures are checked with; an unsigned one has none.
+    pub(super) key: Option<PathBuf>,
 }
 
 /// What the machine is called that programs are built for and on.
@@ -36,11 +39,11 @@ pub(super) struct Machine {
 }
 
 impl Release {
-    pub(super) fn of(suffix: Option<&Suffix>, debug: bool) -> anyhow::Result<Self> {
+    pub(super) fn of(suffix: Option<&Suffix>, debug: bool, key: Option<&Path>) -> anyhow::Result<Self> {
         let suffix = suffix.map_or("", |suffix| suffix.0.as_str());
         let mark = if debug { "~debug" } else { "" };
         let version = format!("{}{suffix}{mark}", workspace::VERSION);
-        Ok(Self { version, time_s: time_s()?, debug, machine: machine()? })
+        Ok(Self { version, time_s: time_s()?, debug, machine: machine()?, key: key.map(Path::to_owned) })
     }
 }
 
@@ -97,7 +100,7 @@ mod tests {
 
     #[test]
     fn packages_for_drills_are_older_than_the_release() {
-        let release = Release::of(None, true).unwrap();
+        let release = Release::of(None, true, None).unwrap();
         assert_eq!(release.version, format!("{}~debug", workspace::VERSION));
     }
 }
