@@ -2,6 +2,9 @@
 //! the rest, a bad configuration changes nothing, and no tick and no session is lost by any of it.
 
 use anyhow::{Context, ensure};
+use dsmil_crypto::identity::Credential;
+use dsmil_crypto::issue::HttpsRoot;
+use dsmil_crypto::token::ApiToken;
 use dsmil_protocol::ids::HostName;
 use dsmil_runtime::clock::Clock;
 use e2e::client::ApiClient;
@@ -11,6 +14,7 @@ use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,6 +48,13 @@ async fn hang_up(clock: &Clock, process: &mut Process, words: &[&str]) -> anyhow
 /// Sessions that were welcomed since the centre started.
 async fn sessions(api: &ApiClient) -> anyhow::Result<Option<u64>> {
     Ok(api.json::<Value>("/health/pipeline").await?["ingest"]["sessions"].as_u64())
+}
+
+/// Writes certificate and key over those that are there, for the same owner.
+fn replaced(credential: &Credential, certificate: &Path, key: &Path) -> anyhow::Result<()> {
+    let owner = fs::metadata(key)?;
+    credential.save(certificate, key)?;
+    Ok(std::os::unix::fs::chown(key, Some(owner.uid()), Some(owner.gid()))?)
 }
 
 /// What `check --json` of a program prints.
@@ -122,6 +133,50 @@ async fn an_agent_takes_what_it_can_at_sighup_and_loses_neither_a_tick_nor_its_s
 }
 
 #[tokio::test]
+async fn an_aggregator_uses_what_systemd_passes_and_says_what_is_missing() {
+    let (clock, hosts) = (Clock::real(), ["h1"].map(|name| HostName::new(name).expect("a name")));
+    let fleet = Fleet::new(&Parents::default(), "dsmil-test", &clock).expect("folders");
+    let centre = Centre::init(&fleet, &hosts, Ports::free().expect("ports")).expect("init");
+    let outcome: anyhow::Result<()> = async {
+        let passed = fleet.disk().join("credentials");
+        fs::create_dir(&passed)?;
+        for (name, from) in [("tokens", "api-tokens"), ("https.key", "identity/https.key")] {
+            let (from, to) = (centre.folder().join(from), passed.join(name));
+            fs::rename(&from, &to)?;
+            // As the mask of systemd's access list shows it.
+            fs::set_permissions(&to, PermissionsExt::from_mode(0o440))?;
+        }
+        let text = "api.tokens = \"credential:tokens\"\nidentity.https_key = \"credential:https.key\"\n";
+        drop_in(centre.config(), "10-credentials.toml", text)?;
+        let bare = check(&fleet, Program::Aggregator, centre.config())?.to_string();
+        for name in ["tokens", "https.key"] {
+            let said = format!("credential:{name}: $CREDENTIALS_DIRECTORY is not set");
+            ensure!(bare.contains(&said), "{said} in {bare}");
+        }
+        // Beside a running aggregator nobody passes any, and no verb needs them.
+        ensure!(!centre.tokens(&hosts)?.is_empty());
+
+        let (env, program) = (Path::new("/usr/bin/env"), fleet.launcher().path(Program::Aggregator));
+        let folder = format!("CREDENTIALS_DIRECTORY={}", passed.display());
+        let args = [OsStr::new(&folder), program.as_os_str(), "run".as_ref(), "--config".as_ref()];
+        let args = [&args[..], &[centre.config().as_os_str()]].concat();
+        let mut running = fleet.launcher().start_other("credentialed", env, &args)?;
+        let answers = eventually(&clock, "it answers", PATIENCE, || async { Ok(centre.hosts().await.is_ok()) }).await;
+        answers.with_context(|| running.log_tail())?;
+        ensure!(running.stop(PATIENCE).await?.success());
+
+        fs::remove_file(passed.join("tokens"))?;
+        let mut refused = fleet.launcher().start_other("refused", env, &args)?;
+        let status = refused.wait(PATIENCE).await?;
+        let said = refused.log_tail();
+        ensure!(status.code() == Some(1) && said.contains("add `LoadCredential=tokens:"), "{said}");
+        Ok(())
+    }
+    .await;
+    outcome.expect("as told");
+}
+
+#[tokio::test]
 async fn an_aggregator_takes_what_it_can_at_sighup_and_its_hosts_stay() {
     let (clock, hosts) = (Clock::real(), ["h1", "h2"].map(|name| HostName::new(name).expect("a name")));
     let fleet = Fleet::new(&Parents::default(), "dsmil-test", &clock).expect("folders");
@@ -144,7 +199,7 @@ async fn an_aggregator_takes_what_it_can_at_sighup_and_its_hosts_stay() {
         hang_up(&clock, centre.process()?, &words).await?;
 
         // Another token, another address to tell, and a listener that has to wait.
-        let token = dsmil_crypto::token::ApiToken::generate();
+        let token = ApiToken::generate();
         fs::write(&tokens, format!("{}\n", token.hash()))?;
         let text = format!(
             "log = \"debug\"\n[warm]\nretention_days = 3\n[advertise]\nagents = [\"elsewhere.example:{}\"]\n[hot]\nmax_mib = 64\n",
@@ -160,10 +215,19 @@ async fn an_aggregator_takes_what_it_can_at_sighup_and_its_hosts_stay() {
         hang_up(&clock, centre.process()?, &words).await?;
         let refused = centre.api().json::<Value>("/api/v1/hosts").await;
         ensure!(refused.is_err(), "the old token is no good any more");
-        let root = fs::read(centre.https_root())?;
         let https = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.https));
-        let api = ApiClient::new(https, &root, token.secret(), clock.clone())?;
-        api.json::<Value>("/api/v1/hosts").await?;
+        let client = |root: &[u8]| ApiClient::new(https, root, token.secret(), clock.clone());
+        let old_root = fs::read(centre.https_root())?;
+        client(&old_root)?.json::<Value>("/api/v1/hosts").await?;
+
+        // A new certificate under the old name, as whoever renews it leaves it there.
+        let root = HttpsRoot::create(clock.wall_ms() / 1000)?;
+        let leaf = root.issue(&["127.0.0.1"], clock.wall_ms() / 1000, Duration::from_secs(3_600))?;
+        let identity = centre.folder().join("identity");
+        replaced(&leaf, &identity.join("https.pem"), &identity.join("https.key"))?;
+        hang_up(&clock, centre.process()?, &["read again"]).await?;
+        ensure!(client(&old_root)?.get("/health").await.is_err(), "it shows the new certificate");
+        let api = client(root.certificate_pem().as_bytes())?;
 
         let made = centre.tokens(&hosts[1..])?;
         let folder = fleet.disk().join("hosts/h2");

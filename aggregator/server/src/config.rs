@@ -312,7 +312,9 @@ impl Config {
     /// Looks for the credentials that it asks for. Needed by whoever reads these files; a verb beside a running aggregator
     /// has no credentials, and needs none.
     pub fn find_credentials(&mut self, environment: &Environment) -> Result<(), CredentialError> {
-        self.secrets().into_iter().try_for_each(|file| file.find(environment))
+        let mut secrets = self.secrets();
+        secrets.iter_mut().for_each(|file| file.find(environment));
+        secrets.into_iter().try_for_each(|file| file.path().map(drop))
     }
 
     fn secrets(&mut self) -> [&mut SecretFile; 3] {

@@ -104,9 +104,8 @@ pub struct SecretFile(Written);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Written {
     Path(PathBuf),
-    Credential(CredentialName),
-    /// A credential that was found.
-    Passed(CredentialName, PathBuf),
+    /// A credential, and where it was found.
+    Credential(CredentialName, Result<PathBuf, CredentialError>),
 }
 
 impl SecretFile {
@@ -118,30 +117,26 @@ impl SecretFile {
     }
 
     /// Looks for the credential, if it is one.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn find(&mut self, environment: &Environment) -> Result<(), CredentialError> {
-        if let Written::Credential(name) = &self.0 {
-            self.0 = Written::Passed(name.clone(), environment.find(name)?);
+    pub fn find(&mut self, environment: &Environment) {
+        if let Written::Credential(name, found) = &mut self.0 {
+            *found = environment.find(name);
         }
-        Ok(())
     }
 
     /// Where it is.
     ///
     /// # Errors
-    /// It is a credential that nobody has looked for: of a program that is not run by systemd.
+    /// It is a credential that was not found, or that nobody has looked for: by a verb that systemd does not run.
     pub fn path(&self) -> Result<&Path, CredentialError> {
         match &self.0 {
-            Written::Path(path) | Written::Passed(_, path) => Ok(path),
-            Written::Credential(name) => Err(CredentialError::NoFolder(name.clone())),
+            Written::Path(path) => Ok(path),
+            Written::Credential(_, found) => found.as_deref().map_err(Clone::clone),
         }
     }
 
     /// Whether systemd passed it, and so decided who may read it.
     pub fn is_passed(&self) -> bool {
-        matches!(self.0, Written::Passed(..))
+        matches!(self.0, Written::Credential(_, Ok(_)))
     }
 }
 
@@ -155,7 +150,10 @@ impl<'de> Deserialize<'de> for SecretFile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         match CredentialName::of(&text) {
-            Some(name) => Ok(Self(Written::Credential(name.map_err(serde::de::Error::custom)?))),
+            Some(name) => {
+                let name = name.map_err(serde::de::Error::custom)?;
+                Ok(Self(Written::Credential(name.clone(), Err(CredentialError::NoFolder(name)))))
+            }
             None => Ok(text.into()),
         }
     }
@@ -165,9 +163,7 @@ impl Serialize for SecretFile {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
             Written::Path(path) => path.serialize(serializer),
-            Written::Credential(name) | Written::Passed(name, _) => {
-                serializer.serialize_str(&format!("{CREDENTIAL_PREFIX}{name}"))
-            }
+            Written::Credential(name, _) => serializer.serialize_str(&format!("{CREDENTIAL_PREFIX}{name}")),
         }
     }
 }
