@@ -211,6 +211,8 @@ async fn an_aggregator_takes_what_it_can_at_sighup_and_its_hosts_stay() {
             "warm.retention_days changed: applied",
             "advertise.agents changed: applied",
             "hot.max_mib changed: takes effect at the next start",
+            // The first word that the new level lets through: what the new retention has removed.
+            "DEBUG dsmil_aggregator::retention: pruned",
         ];
         hang_up(&clock, centre.process()?, &words).await?;
         let refused = centre.api().json::<Value>("/api/v1/hosts").await;
