@@ -23,7 +23,7 @@ pub(crate) struct InitArgs {
     dir: PathBuf,
     /// The folder of keys, state and journal, which the aggregator's user has to be able to write. Left out:
     /// /var/lib/dsmil/aggregator for /etc/dsmil, otherwise that of the configuration.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long = "state", value_name = "PATH")]
     data: Option<PathBuf>,
     /// The aggregator's name.
     #[arg(long, default_value = "a1")]

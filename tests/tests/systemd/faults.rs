@@ -1,0 +1,88 @@
+//! What befalls a running host: kills, stalls, a full tmpfs, a bad configuration.
+
+use crate::fleet::Fleet;
+use crate::machine::Machine;
+use anyhow::ensure;
+use std::time::Duration;
+
+/// systemd notices a stall by the watchdog's 30 s.
+const NOTICED_WITHIN: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(20);
+const SERVICES: [&str; 2] = ["dsmil-agent", "dsmil-aggregator"];
+
+fn main_pid(machine: &Machine, unit: &str) -> anyhow::Result<String> {
+    machine.run(&format!("systemctl show --property MainPID --value {unit}"))
+}
+
+/// Waits until a unit runs under another process than `before`.
+async fn is_back(machine: &Machine, unit: &str, before: &str) -> anyhow::Result<()> {
+    let pid = format!("systemctl show --property MainPID --value {unit}");
+    let line = format!("systemctl is-active {unit} && test $({pid}) != {before}");
+    machine.until("systemd has started it anew", SOON, &line).await
+}
+
+#[tokio::test]
+async fn long_kills_and_stalls_lose_no_sampled_tick() -> anyhow::Result<()> {
+    let fleet = Fleet::installed().await?;
+    let machine = &fleet.machine;
+    for unit in SERVICES {
+        fleet.streams(5).await?;
+        let before = main_pid(machine, unit)?;
+        machine.run(&format!("kill -9 {before}"))?;
+        is_back(machine, unit, &before).await?;
+    }
+    for unit in SERVICES {
+        fleet.streams(5).await?;
+        let before = main_pid(machine, unit)?;
+        machine.run(&format!("systemctl kill --signal STOP {unit}"))?;
+        let noticed = format!("journalctl --unit {unit} --grep 'Watchdog timeout'");
+        machine.until("the watchdog has noticed a stall", NOTICED_WITHIN, &noticed).await?;
+        is_back(machine, unit, &before).await?;
+    }
+    // In any order, and both at once.
+    for order in [["dsmil-agent", "dsmil-aggregator"], ["dsmil-aggregator", "dsmil-agent"]] {
+        fleet.streams(5).await?;
+        order.iter().try_for_each(|unit| machine.run(&format!("systemctl restart {unit}")).map(drop))?;
+    }
+    fleet.streams(10).await?;
+    fleet.accounts_for_every_tick().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn long_a_full_tmpfs_is_said_and_survived() -> anyhow::Result<()> {
+    let fleet = Fleet::installed().await?;
+    let machine = &fleet.machine;
+    fleet.streams(5).await?;
+    let before = main_pid(machine, "dsmil-agent")?;
+    // The centre is away, so that the spool has to grow, and somebody else has taken its room.
+    machine.run(
+        "systemctl stop dsmil-aggregator && dd if=/dev/zero of=/mnt/dsmil-ram/agent/filler bs=64k 2>/dev/null; true",
+    )?;
+    machine.until("dsmilctl says so", SOON, "dsmilctl host status | grep -i 'tmpfs'").await?;
+    machine.run("rm /mnt/dsmil-ram/agent/filler && systemctl start dsmil-aggregator")?;
+    fleet.streams(20).await?;
+    ensure!(main_pid(machine, "dsmil-agent")? == before, "the agent was started anew: {}", machine.words());
+    fleet.accounts_for_every_tick().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn long_a_bad_configuration_changes_nothing_while_it_runs() -> anyhow::Result<()> {
+    let fleet = Fleet::installed().await?;
+    let machine = &fleet.machine;
+    for (unit, file) in SERVICES.iter().zip(["agent.toml.d/bad.toml", "aggregator.toml.d/bad.toml"]) {
+        fleet.streams(5).await?;
+        let before = main_pid(machine, unit)?;
+        machine.run(&format!("echo 'lgo = \"debug\"' > /etc/dsmil/{file} && systemctl reload {unit}"))?;
+        let said = format!("journalctl --unit {unit} --grep 'did you mean .log'");
+        machine.until("the log names the key that was meant", SOON, &said).await?;
+        ensure!(main_pid(machine, unit)? == before, "{}", machine.words());
+        let check = machine.outcome(&format!("{unit} check"))?;
+        ensure!(!check.status.success(), "`check` finds nothing wrong");
+        machine.run(&format!("rm /etc/dsmil/{file} && systemctl reload {unit}"))?;
+    }
+    fleet.streams(5).await?;
+    fleet.accounts_for_every_tick().await?;
+    Ok(())
+}
