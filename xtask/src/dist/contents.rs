@@ -16,11 +16,24 @@ const COPYRIGHT: &str = "packaging/copyright";
 const INSTALLATION: &str = "docs/installation.md";
 const CHANGELOG: &str = "CHANGELOG.md";
 
-/// Lays a package out in `folder`, with the programs in `programs`.
-pub(super) fn lay_out(package: &Package, release: &Release, programs: &Path, folder: &Path) -> anyhow::Result<Layout> {
+/// A package that is to be made.
+pub(super) struct Job<'a> {
+    pub(super) package: &'a Package,
+    pub(super) release: &'a Release,
+    /// Where the programs are, and where the packages go.
+    pub(super) folder: &'a Path,
+    /// Where packages are laid out.
+    pub(super) staging: &'a Path,
+    /// The licences of others ([`super::notices`]).
+    pub(super) notices: &'a str,
+}
+
+/// Lays a package out in `folder`.
+pub(super) fn lay_out(job: &Job<'_>, folder: &Path) -> anyhow::Result<Layout> {
+    let Job { package, release, .. } = job;
     let mut layout = Layout::new(folder.to_owned())?;
     let root = workspace::root();
-    layout.copy(&programs.join(package.name), &format!("usr/bin/{}", package.name), 0o755)?;
+    layout.copy(&job.folder.join(package.name), &format!("usr/bin/{}", package.name), 0o755)?;
     if let Some(daemon) = &package.daemon {
         for folder in daemon.folders {
             layout.folder(folder)?;
@@ -35,6 +48,7 @@ pub(super) fn lay_out(package: &Package, release: &Release, programs: &Path, fol
     layout.copy(&root.join(INSTALLATION), &format!("{documents}/installation.md"), 0o644)?;
     let changes = fs::read(root.join(CHANGELOG)).with_context(|| format!("cannot read {CHANGELOG}"))?;
     layout.compressed(&format!("{documents}/changelog"), &changes)?;
+    layout.compressed(&format!("{documents}/third-party-licences.txt"), job.notices.as_bytes())?;
     if let Some(key) = release.key.as_ref().filter(|_| package.keeps_key) {
         layout.folder("usr/share/dsmil")?;
         layout.copy(key, "usr/share/dsmil/release.pub", 0o644)?;

@@ -4,12 +4,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Context;
 
-use super::contents;
+use super::contents::{self, Job};
 use super::packages::{Daemon, Package};
 use super::release::{MAINTAINER, REVISION, Release};
 use super::staging::{Entry, Layout};
@@ -21,9 +21,10 @@ const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 /// Older ones do not know all that the units ask for: `ProcSubset=` came with 247 (Debian 11 has it).
 const SYSTEMD: &str = "systemd (>= 247)";
 
-/// Makes the package of the programs in `folder`, there; says what it is called.
-pub(super) fn build(package: &Package, release: &Release, folder: &Path, staging: &Path) -> anyhow::Result<PathBuf> {
-    let mut layout = contents::lay_out(package, release, folder, &staging.join("deb").join(package.name))?;
+/// Makes a package; says what it is called.
+pub(super) fn build(job: &Job<'_>) -> anyhow::Result<PathBuf> {
+    let Job { package, release, folder, staging, .. } = *job;
+    let mut layout = contents::lay_out(job, &staging.join("deb").join(package.name))?;
     layout.compressed(&format!("{}/changelog.Debian", package.documents()), changelog(package, release)?.as_bytes())?;
     let overrides = overrides(package, release)?;
     layout.file(&format!("usr/share/lintian/overrides/{}", package.name), overrides.as_bytes(), 0o644)?;

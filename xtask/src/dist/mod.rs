@@ -9,6 +9,7 @@ mod contents;
 mod deb;
 mod lint;
 mod manual;
+mod notices;
 mod packages;
 mod programs;
 mod release;
@@ -24,6 +25,7 @@ use anyhow::Context;
 use clap::Args as ClapArgs;
 
 use crate::{tools, workspace};
+use contents::Job;
 use packages::PACKAGES;
 use release::Release;
 use seal::Keys;
@@ -75,8 +77,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut made = Vec::new();
     for package in &PACKAGES {
         println!("{} {} …", package.name, release.version);
+        let notices = notices::text(package.name, &known)?;
+        let job = Job { package, release: &release, folder: &folder, staging: &staging, notices: &notices };
         for pack in [deb::build, rpm::build] {
-            let file = pack(package, &release, &folder, &staging)?;
+            let file = pack(&job)?;
             println!("  {:<48} {:>10} bytes", file.display(), size(&folder.join(&file))?);
             made.push(file);
         }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use super::contents;
+use super::contents::{self, Job};
 use super::packages::{Daemon, Package};
 use super::release::{MAINTAINER, REVISION, Release};
 use super::staging::Entry;
@@ -20,10 +20,11 @@ const SCRIPTS: [&str; 3] = ["post", "preun", "postun"];
 /// Older ones do not know all that the units ask for: `ProcSubset=` came with 247.
 const SYSTEMD: &str = "systemd >= 247";
 
-/// Makes the package of the programs in `folder`, there; says what it is called.
-pub(super) fn build(package: &Package, release: &Release, folder: &Path, staging: &Path) -> anyhow::Result<PathBuf> {
+/// Makes a package; says what it is called.
+pub(super) fn build(job: &Job<'_>) -> anyhow::Result<PathBuf> {
+    let Job { package, release, folder, staging, .. } = *job;
     let top = staging.join("rpm").join(package.name);
-    let layout = contents::lay_out(package, release, folder, &top.join("layout"))?;
+    let layout = contents::lay_out(job, &top.join("layout"))?;
     let spec = top.join(format!("{}.spec", package.name));
     let text = spec_file(package, release, layout.entries(), layout.root())?;
     fs::write(&spec, text).with_context(|| format!("cannot write {}", spec.display()))?;

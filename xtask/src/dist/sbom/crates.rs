@@ -12,31 +12,31 @@ use crate::{cargo, workspace};
 
 /// A crate of one version.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Crate {
+pub(in super::super) struct Crate {
     pub(super) name: String,
     pub(super) version: String,
 }
 
 /// What a program is linked of.
 #[derive(Debug, Default)]
-pub(super) struct Linked {
+pub(in super::super) struct Linked {
     /// The program's own crate.
     pub(super) root: String,
     /// All others.
-    pub(super) crates: BTreeSet<Crate>,
+    pub(in super::super) crates: BTreeSet<Crate>,
     /// Which needs which, by reference.
     pub(super) edges: Edges,
 }
 
 impl Crate {
     /// Its name among components.
-    pub(super) fn reference(&self) -> String {
+    pub(in super::super) fn reference(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
 }
 
 /// Asks cargo what it links for the program of a package alone: no macros, nothing that only builds or tests.
-pub(super) fn linked(package: &str) -> anyhow::Result<Linked> {
+pub(in super::super) fn linked(package: &str) -> anyhow::Result<Linked> {
     let args = ["tree", "--quiet", "--locked", "--package", package, "--target", workspace::TARGET];
     let form = ["--edges", "normal,no-proc-macro", "--prefix", "depth", "--format", " {p}"];
     parse(&cargo::output(cargo::cargo(args).args(form))?)
@@ -120,8 +120,15 @@ impl Known {
     }
 
     /// Where a crate's files are.
-    pub(super) fn folder(&self, of: &Crate) -> anyhow::Result<PathBuf> {
+    pub(in super::super) fn folder(&self, of: &Crate) -> anyhow::Result<PathBuf> {
         Ok(self.about(of)?.folder.clone())
+    }
+
+    /// The licence of a crate from a registry; none of one of ours.
+    pub(in super::super) fn registry_license(&self, of: &Crate) -> anyhow::Result<Option<&str>> {
+        let about = self.about(of)?;
+        let is_ours = !self.checksums.contains_key(&(of.name.clone(), of.version.clone()));
+        Ok(if is_ours { None } else { Some(about.license.as_deref().unwrap_or("no licence named")) })
     }
 
     /// A crate as a component. What is ours is on no registry, so it has no address there.

@@ -7,7 +7,7 @@
 //! Source: <https://cyclonedx.org/docs/1.6/json/>, <https://github.com/package-url/purl-spec>.
 
 mod bundled;
-mod crates;
+pub(super) mod crates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
