@@ -96,6 +96,7 @@ test ! -e /etc/dsmil/agent.toml && test ! -e /var/lib/dsmil/agent && test ! -e /
 # The other one is as it was.
 dpkg --verify dsmil-aggregator
 getent passwd dsmil-aggregator >/dev/null && test -d /var/lib/dsmil/aggregator && test -d /etc/dsmil/aggregator.toml.d
+touch /etc/dsmil/aggregator.toml /etc/dsmil/fleet.toml
 dpkg --purge dsmil-aggregator dsmilctl >/dev/null
 grep dsmil /etc/passwd /etc/group /etc/shadow || true
 find / -xdev -iname '*dsmil*' -not -path '/proc/*' -not -path '/packages*' -not -path '/var/log/*'

@@ -34,6 +34,8 @@ pub(super) struct Daemon {
     pub(super) mount: &'static str,
     /// Files of the repository, and where they go.
     pub(super) files: &'static [File],
+    /// Its configuration, whoever writes it: gone when the package is purged.
+    pub(super) configuration: &'static [&'static str],
     /// Folders that are there from the start, for whoever configures it.
     pub(super) folders: &'static [&'static str],
 }
@@ -119,6 +121,7 @@ const AGENT: Daemon = Daemon {
         file("systemd/dsmil-agent.sysusers", "usr/lib/sysusers.d/dsmil-agent.conf"),
         file("systemd/dsmil-agent.tmpfiles", "usr/lib/tmpfiles.d/dsmil-agent.conf"),
     ],
+    configuration: &["/etc/dsmil/agent.toml", "/etc/dsmil/agent.toml.d"],
     folders: &["etc/dsmil", "etc/dsmil/agent.toml.d"],
 };
 
@@ -133,6 +136,7 @@ const AGGREGATOR: Daemon = Daemon {
         file("systemd/dsmil-aggregator.sysusers", "usr/lib/sysusers.d/dsmil-aggregator.conf"),
         file("systemd/dsmil-aggregator.tmpfiles", "usr/lib/tmpfiles.d/dsmil-aggregator.conf"),
     ],
+    configuration: &["/etc/dsmil/aggregator.toml", "/etc/dsmil/aggregator.toml.d", "/etc/dsmil/fleet.toml"],
     folders: &["etc/dsmil", "etc/dsmil/aggregator.toml.d"],
 };
 
@@ -150,8 +154,14 @@ impl Package {
 
     /// Fills the names of this package into a script for all daemons.
     pub(super) fn fill(&self, daemon: &Daemon, script: &str) -> String {
-        let names =
-            [("@package@", self.name), ("@role@", daemon.role), ("@user@", daemon.user), ("@mount@", daemon.mount)];
+        let configuration: Vec<_> = daemon.configuration.iter().map(|path| format!("'{path}'")).collect();
+        let names = [
+            ("@package@", self.name),
+            ("@role@", daemon.role),
+            ("@user@", daemon.user),
+            ("@mount@", daemon.mount),
+            ("@configuration@", &configuration.join(" ")),
+        ];
         names.iter().fold(script.to_owned(), |script, (place, name)| script.replace(place, name))
     }
 }

@@ -41,8 +41,9 @@ pub(super) struct Machine {
 impl Release {
     pub(super) fn of(suffix: Option<&Suffix>, debug: bool, key: Option<&Path>) -> anyhow::Result<Self> {
         let suffix = suffix.map_or("", |suffix| suffix.0.as_str());
+        // The mark first: suffixes then order packages for drills as they order releases.
         let mark = if debug { "~debug" } else { "" };
-        let version = format!("{}{suffix}{mark}", workspace::VERSION);
+        let version = format!("{}{mark}{suffix}", workspace::VERSION);
         Ok(Self { version, time_s: time_s()?, debug, machine: machine()?, key: key.map(Path::to_owned) })
     }
 }
@@ -102,5 +103,8 @@ mod tests {
     fn packages_for_drills_are_older_than_the_release() {
         let release = Release::of(None, true, None).unwrap();
         assert_eq!(release.version, format!("{}~debug", workspace::VERSION));
+        let earlier = Release::of(Some(&"~previous".parse().unwrap()), true, None).unwrap();
+        // Both formats sort a tilde before the end.
+        assert_eq!(earlier.version.strip_prefix(&release.version), Some("~previous"));
     }
 }
