@@ -73,8 +73,8 @@ fn overrides(package: &Package, release: &Release) -> anyhow::Result<String> {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     };
     let always = package.lines_of(&read("lintian-overrides")?);
-    let debug = if release.debug { package.lines_of(&read("lintian-overrides.debug")?) } else { String::new() };
-    Ok(always + &debug)
+    let profile = if release.debug { "debug" } else { "release" };
+    Ok(always + &package.lines_of(&read(&format!("lintian-overrides.{profile}"))?))
 }
 
 fn filled(package: &Package, daemon: &Daemon, script: &str) -> anyhow::Result<String> {
