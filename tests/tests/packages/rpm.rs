@@ -1,6 +1,6 @@
 //! `.rpm` packages: their contents, and their scripts in a root that has a shell and nothing else.
 
-use crate::made::{DAEMONS, NAMES, output, package, tree};
+use crate::made::{DAEMONS, NAMES, of_environment, output, package, tree};
 use anyhow::{Context, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -111,5 +111,55 @@ fn long_rpms_are_installed_into_a_root_and_leave_identity_and_configuration() ->
     let left: Vec<_> = after.iter().filter(|path| before.contains(path) && path.contains("dsmil-agent")).collect();
     ensure!(left.is_empty(), "{left:?}");
     ensure!(root.path("/usr/bin/dsmil-aggregator").is_file() && root.path("/etc/dsmil/aggregator.toml.d").is_dir());
+    Ok(())
+}
+
+/// The scripts on a system that has systemd and is being made: installed, upgraded, erased.
+const LIFE: &str = r#"
+set -e
+test ! -d /run/systemd/system
+cp -a /files/. /
+sh /scripts/post 1
+test "$(stat -c '%U %G %a' /var/lib/dsmil/agent)" = 'dsmil dsmil 700'
+systemctl is-enabled --quiet dsmil-agent.service
+chown dsmil:dsmil /mnt/dsmil-ram/agent && chmod 700 /mnt/dsmil-ram/agent
+echo key > /var/lib/dsmil/agent/agent.pem
+
+# An administrator has a word in it, which an upgrade hears.
+systemctl disable --quiet dsmil-agent.service
+sh /scripts/post 2
+if systemctl is-enabled --quiet dsmil-agent.service; then exit 1; fi
+test "$(stat -c '%U %a' /mnt/dsmil-ram/agent)" = 'dsmil 700'
+systemctl enable --quiet dsmil-agent.service
+sh /scripts/preun 1
+sh /scripts/postun 1
+systemctl is-enabled --quiet dsmil-agent.service
+
+sh /scripts/preun 0
+if systemctl is-enabled --quiet dsmil-agent.service; then exit 1; fi
+sh /scripts/postun 0
+test -s /var/lib/dsmil/agent/agent.pem
+"#;
+
+#[test]
+fn long_scripts_of_rpms_make_user_and_folders_and_hear_the_administrator() -> anyhow::Result<()> {
+    let (root, scripts) = (Root::new()?, tempfile::tempdir()?);
+    let agent = package("dsmil-agent", ".x86_64.rpm")?;
+    for (tag, name) in [("POSTIN", "post"), ("PREUN", "preun"), ("POSTUN", "postun")] {
+        fs::write(scripts.path().join(name), query(&["--qf", &format!("%{{{tag}}}")], &agent)?)?;
+    }
+    root.rpm(&["--install", "--nodeps", "--noscripts"], &[agent])?;
+    // Only what is the package's: the root's own shell would replace that of the system.
+    let files = tempfile::tempdir()?;
+    for folder in ["usr", "etc"] {
+        output(Command::new("cp").arg("-a").arg(root.path(folder)).arg(files.path()))?;
+    }
+
+    let mut machine = Command::new("systemd-nspawn");
+    machine.args(["--quiet", "--volatile=overlay", "--private-network", "--register=no", "--keep-unit", "--pipe"]);
+    machine.arg("--directory").arg(of_environment("DSMIL_DEBIAN")?);
+    machine.arg(format!("--bind-ro={}:/files", files.path().display()));
+    machine.arg(format!("--bind-ro={}:/scripts", scripts.path().display()));
+    output(machine.args(["sh", "-xc", LIFE]))?;
     Ok(())
 }

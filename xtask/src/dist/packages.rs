@@ -201,6 +201,8 @@ mod tests {
             assert!(unit.contains(&format!("\nExecStart=/usr/bin/{} run\n", package.name)), "{unit}");
             assert!(unit.contains(&format!("\nStateDirectory=dsmil/{}\n", daemon.role)), "{unit}");
             assert!(unit.contains(&format!("\nConditionPathExists=/etc/dsmil/{}.toml\n", daemon.role)), "{unit}");
+            let documentation = format!("\nDocumentation=file:///{}/installation.md\n", package.documents());
+            assert!(unit.contains(&documentation), "{unit}");
             let mount = read(format!("systemd/{}", daemon.mount));
             assert!(mount.contains(&format!("\nWhere=/mnt/dsmil-ram/{}\n", daemon.role)), "{mount}");
             assert!(read(format!("systemd/{}.sysusers", package.name)).contains(&format!("\nu {} - ", daemon.user)));
