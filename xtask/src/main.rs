@@ -12,6 +12,7 @@ mod elf;
 mod fuzz;
 mod house;
 mod picture;
+mod previous;
 mod source;
 mod step;
 mod test;

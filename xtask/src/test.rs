@@ -9,7 +9,7 @@ use clap::Args as ClapArgs;
 use crate::cargo::cargo;
 use crate::step::Steps;
 use crate::tidy;
-use crate::{debian, docs, tools, tree, workspace};
+use crate::{debian, docs, previous, tools, tree, workspace};
 
 #[derive(ClapArgs)]
 pub(crate) struct Args {
@@ -100,6 +100,7 @@ fn run_tests(steps: &mut Steps, args: &Args) -> anyhow::Result<()> {
         if args.long {
             let machine = Machine::make(steps)?;
             nextest.env("DSMIL_DEBIAN", machine.debian).env("DSMIL_PACKAGES", machine.packages);
+            nextest.env("DSMIL_PACKAGES_BEFORE", machine.before);
         }
     }
     if args.long {
@@ -122,16 +123,18 @@ fn run_tests(steps: &mut Steps, args: &Args) -> anyhow::Result<()> {
 struct Machine {
     debian: PathBuf,
     packages: PathBuf,
+    /// Those of the commit before, which an upgrade begins with.
+    before: PathBuf,
 }
 
 impl Machine {
     /// Of the programs that have just been built.
     fn make(steps: &mut Steps) -> anyhow::Result<Self> {
-        let debian = debian::tree()?;
+        let (debian, before) = (debian::tree()?, previous::packages()?);
         let mut dist = Command::new(std::env::current_exe()?);
         steps.loud("packages", dist.args(["dist", "--debug"]).current_dir(workspace::root()));
         steps.stage()?;
-        Ok(Self { debian, packages: workspace::target().join("dist-debug") })
+        Ok(Self { debian, packages: workspace::target().join("dist-debug"), before })
     }
 }
 

@@ -1,25 +1,12 @@
 //! What befalls a running host: kills, stalls, a full tmpfs, a bad configuration.
 
 use crate::fleet::Fleet;
-use crate::machine::Machine;
+use crate::{SERVICES, SOON, is_back, main_pid};
 use anyhow::ensure;
 use std::time::Duration;
 
 /// systemd notices a stall by the watchdog's 30 s.
 const NOTICED_WITHIN: Duration = Duration::from_secs(60);
-const SOON: Duration = Duration::from_secs(20);
-const SERVICES: [&str; 2] = ["dsmil-agent", "dsmil-aggregator"];
-
-fn main_pid(machine: &Machine, unit: &str) -> anyhow::Result<String> {
-    machine.run(&format!("systemctl show --property MainPID --value {unit}"))
-}
-
-/// Waits until a unit runs under another process than `before`.
-async fn is_back(machine: &Machine, unit: &str, before: &str) -> anyhow::Result<()> {
-    let pid = format!("systemctl show --property MainPID --value {unit}");
-    let line = format!("systemctl is-active {unit} && test $({pid}) != {before}");
-    machine.until("systemd has started it anew", SOON, &line).await
-}
 
 #[tokio::test]
 async fn long_kills_and_stalls_lose_no_sampled_tick() -> anyhow::Result<()> {

@@ -22,8 +22,13 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// A machine on which somebody has typed what docs/installation.md says.
     pub(crate) async fn installed() -> anyhow::Result<Self> {
+        Self::installed_from(PACKAGES).await
+    }
+
+    /// The same with the packages of a folder.
+    pub(crate) async fn installed_from(packages: &str) -> anyhow::Result<Self> {
         let machine = Machine::boot().await?;
-        machine.run(&format!("apt-get install --yes {PACKAGES}/*.deb"))?;
+        machine.run(&format!("apt-get install --yes {packages}/*.deb"))?;
         let made: Value = machine.json("dsmil-aggregator init --host h1 --advertise 127.0.0.1 --json")?;
         let api_token = made["api_token"].as_str().context("no API token")?.to_owned();
         machine.run("systemctl start dsmil-aggregator")?;

@@ -4,10 +4,11 @@ use crate::fleet::Fleet;
 use crate::machine::{Machine, PACKAGES};
 use anyhow::ensure;
 
-/// Everything that could be ours on a machine, one path a line: by name, and by owner.
-const LEFT_BEHIND: &str = "find / -xdev \\( -iname '*dsmil*' -o -user dsmil -o -user dsmil-aggregator -o -nouser \\) \
-     -not -path '/proc/*' -not -path '/packages*' -not -path '/var/log/*' -not -path '/var/cache/*' 2>/dev/null; \
-     grep -h dsmil /etc/passwd /etc/group /etc/shadow /proc/mounts | grep -v packages; true";
+/// Everything that could be ours on a machine, one path a line: by name, or of an owner who is gone. apt's own notes of what it
+/// did are not ours.
+const LEFT_BEHIND: &str = "find / -xdev \\( -iname '*dsmil*' -o -nouser -o -nogroup \\) \
+     -not -path '/proc/*' -not -path '/packages*' -not -path '/var/log/*' -not -path '/var/cache/*'; \
+     grep -h dsmil /etc/passwd /etc/group /etc/shadow /proc/mounts | grep --invert-match packages || true";
 
 #[tokio::test]
 async fn long_an_installed_host_joins_streams_and_leaves_nothing_behind() -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! A machine of our own: a small Debian booted by systemd-nspawn, with a network of its own, thrown away at the end.
 //!
-//! `cargo xtask test --long` makes the tree and the packages, and names them in `DSMIL_DEBIAN` and `DSMIL_PACKAGES`. The tree
+//! `cargo xtask test --long` makes the tree and the packages, and names them in
+//! `DSMIL_DEBIAN`, `DSMIL_PACKAGES` and `DSMIL_PACKAGES_BEFORE`. The tree
 //! is never written to: what happens in a machine happens on an overlay in memory.
 
 use anyhow::{Context, bail, ensure};
@@ -16,8 +17,9 @@ use std::time::Duration;
 const UP_WITHIN: Duration = Duration::from_secs(120);
 /// What a command may take, in timeout(1)'s words; the longest installs three packages.
 const COMMAND_WITHIN: &str = "120";
-/// Where the packages lie in it.
+/// Where the packages lie in it, and those of the commit before.
 pub(crate) const PACKAGES: &str = "/packages";
+pub(crate) const BEFORE: &str = "/packages-before";
 
 /// A machine. Dropped, it is switched off.
 #[derive(Debug)]
@@ -39,7 +41,9 @@ impl Machine {
         command.args(["--pdeathsig", "KILL", "systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"]);
         command.args(["--volatile=overlay", "--private-network", "--console=pipe", "--hostname=h1"]);
         command.arg("--directory").arg(of_environment("DSMIL_DEBIAN")?);
-        command.arg(format!("--bind-ro={}:{PACKAGES}", of_environment("DSMIL_PACKAGES")?.display()));
+        for (name, place) in [("DSMIL_PACKAGES", PACKAGES), ("DSMIL_PACKAGES_BEFORE", BEFORE)] {
+            command.arg(format!("--bind-ro={}:{place}", of_environment(name)?.display()));
+        }
         command.stdin(Stdio::null()).stdout(log.reopen()?).stderr(log.reopen()?);
         let mut nspawn = command.spawn().context("setpriv or systemd-nspawn cannot be started")?;
         let looked = wait_for_init(&clock, &mut nspawn).await;

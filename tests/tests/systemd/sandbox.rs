@@ -2,14 +2,12 @@
 
 use crate::fleet::Fleet;
 use crate::machine::Machine;
+use crate::{SOON, main_pid};
 use anyhow::ensure;
-use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(20);
 
 /// A line of shell where a service is, and as its user: in its mounts and its user namespace, with its rights.
 fn within(machine: &Machine, unit: &str, user: &str, line: &str) -> anyhow::Result<bool> {
-    let pid = machine.run(&format!("systemctl show --property MainPID --value {unit}"))?;
+    let pid = main_pid(machine, unit)?;
     let user = format!("setpriv --reuid {user} --regid {user} --clear-groups --inh-caps=-all --bounding-set=-all");
     let line = format!("nsenter --target {pid} --mount -- {user} sh -c '{line}'");
     Ok(machine.outcome(&line)?.status.success())
@@ -53,7 +51,7 @@ async fn long_a_service_that_is_taken_over_writes_and_reads_nothing_of_others() 
             !within(machine, unit, "root", "touch /usr/bin/x || touch /etc/x")?,
             "{unit} has the host's files to write"
         );
-        let pid = machine.run(&format!("systemctl show --property MainPID --value {unit}"))?;
+        let pid = main_pid(machine, unit)?;
         let status = machine.run(&format!("cat /proc/{pid}/status"))?;
         for line in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
             ensure!(status.contains(line), "{unit}: no line {line}\n{status}");
