@@ -9,9 +9,9 @@
 //! ```
 //!
 //! What is signed is a label, the file's length (eight bytes, big-endian) and its SHA-384, so that a file of any size is read
-//! once, in pieces: the implementations have no interface that takes a message in parts, and none that takes FIPS 204's
-//! context string. The label does the context's work: a signature under a file passes for one under nothing else. SHA-384 is
-//! the hash of everything here (fingerprints, TLS), and that of CNSA 2.0.
+//! once, in pieces: aws-lc-rs has no interface that takes a message in parts, and none that takes FIPS 204's context string. The
+//! label does the context's work: a signature under a file passes for one under nothing else. SHA-384 is the hash of everything
+//! here (fingerprints, TLS), and that of CNSA 2.0.
 //!
 //! A file's name is not signed: mirrors change names, and a package says itself what it is and of which version.
 
