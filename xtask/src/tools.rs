@@ -69,7 +69,9 @@ pub(crate) const LIBOQS: [Tool; 2] = [
 ];
 
 /// Peers that nobody here wrote, which the tests of whole fleets meet, and what they need.
-pub(crate) const PEERS: [Tool; 5] = [NPM, NODE, CHROMIUM, CURL, IP];
+pub(crate) const PEERS: [Tool; 6] = [NPM, NODE, CHROMIUM, CURL, IP, SYSTEMD];
+const SYSTEMD: Tool =
+    Tool { name: "systemd-analyze", why: "judges the units in the tests", from: Source::Apt(&["systemd"]) };
 const NPM: Tool = Tool { name: "npm", why: "fetches node", from: Source::Apt(&["npm"]) };
 pub(crate) const NODE: Tool = Tool {
     name: "node",

@@ -2,7 +2,7 @@
 
 use crate::fleet::Fleet;
 use crate::machine::Machine;
-use crate::{SOON, main_pid};
+use crate::{SERVICES, SOON, main_pid};
 use anyhow::ensure;
 
 /// A line of shell where a service is, and as its user: in its mounts and its user namespace, with its rights.
@@ -56,6 +56,17 @@ async fn long_a_service_that_is_taken_over_writes_and_reads_nothing_of_others() 
         for line in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
             ensure!(status.contains(line), "{unit}: no line {line}\n{status}");
         }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn long_systemd_finds_nothing_wrong_with_the_units() -> anyhow::Result<()> {
+    let fleet = Fleet::installed().await?;
+    for unit in SERVICES {
+        let said = fleet.machine.run(&format!("systemd-analyze verify --man=no {unit}.service 2>&1"))?;
+        ensure!(said.is_empty(), "{said}");
+        fleet.machine.run(&format!("systemd-analyze security --no-pager --threshold 20 {unit}.service"))?;
     }
     Ok(())
 }
