@@ -22,7 +22,7 @@ macro_rules! replays {
 
 replays! {
     frames messages metric_sets batches columns session hostile join_messages join_tokens trust_bundles requests
-    certificates queries salvage
+    certificates queries salvage signatures
 }
 
 fn replay(name: &str) {

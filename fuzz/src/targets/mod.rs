@@ -13,6 +13,7 @@ mod queries;
 mod requests;
 mod salvage;
 mod session;
+mod signatures;
 mod trust_bundles;
 
 /// Something that reads what comes from elsewhere.
@@ -48,6 +49,7 @@ pub const TARGETS: &[Target] = &[
     certificates::TARGET,
     queries::TARGET,
     salvage::TARGET,
+    signatures::TARGET,
 ];
 
 /// The target of a name.
