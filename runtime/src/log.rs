@@ -3,8 +3,12 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use std::io::IsTerminal;
 use std::sync::OnceLock;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt};
@@ -52,9 +56,10 @@ pub fn start(level: Level) {
     let (threshold, handle) = reload::Layer::new(filter(level));
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let registry = Registry::default().with(threshold);
-    // systemd stamps lines itself; a pipe to a file keeps ours.
+    // The journal stamps lines itself and knows levels (`journalctl -p err`); a pipe to a file keeps ours.
     let started = if std::env::var_os("JOURNAL_STREAM").is_some() {
-        registry.with(lines.without_time()).try_init()
+        let plain = fmt::format().without_time().with_level(false).with_ansi(false);
+        registry.with(lines.event_format(ForJournal(plain))).try_init()
     } else {
         registry.with(lines).try_init()
     };
@@ -62,6 +67,31 @@ pub fn start(level: Level) {
         // Nobody else has set it: logging starts once.
         Ok(()) => drop(LEVEL.set(handle)),
         Err(reason) => tracing::debug!(%reason, "logging is already running"),
+    }
+}
+
+/// Lines with their priority before them, as sd-daemon(3) has the journal read them.
+struct ForJournal<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for ForJournal<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
+        write!(to, "<{}>", priority(*event.metadata().level()))?;
+        self.0.format_event(context, to, event)
+    }
+}
+
+/// syslog(3)'s number.
+fn priority(level: tracing::Level) -> u8 {
+    match level {
+        tracing::Level::ERROR => 3,
+        tracing::Level::WARN => 4,
+        tracing::Level::INFO => 6,
+        _ => 7,
     }
 }
 
@@ -79,5 +109,29 @@ fn filter(level: Level) -> LevelFilter {
         Level::Warn => LevelFilter::WARN,
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_journal_is_told_how_much_a_line_matters() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let plain = fmt::format().without_time().with_level(false).with_ansi(false);
+        let to = Arc::new(file.reopen().expect("the same file"));
+        let lines = fmt::layer().with_writer(to).event_format(ForJournal(plain));
+        tracing::subscriber::with_default(Registry::default().with(lines), || {
+            tracing::error!(path = "x", "cannot be read");
+            tracing::info!("running");
+        });
+        let text = std::fs::read_to_string(file.path()).expect("lines");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [r#"<3>dsmil_runtime::log::tests: cannot be read path="x""#, "<6>dsmil_runtime::log::tests: running"]
+        );
     }
 }

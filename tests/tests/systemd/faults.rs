@@ -62,7 +62,7 @@ async fn long_a_bad_configuration_changes_nothing_while_it_runs() -> anyhow::Res
         fleet.streams(5).await?;
         let before = main_pid(machine, unit)?;
         machine.run(&format!("echo 'lgo = \"debug\"' > /etc/dsmil/{file} && systemctl reload {unit}"))?;
-        let said = format!("journalctl --unit {unit} --grep 'did you mean .log'");
+        let said = format!("journalctl --unit {unit} --priority err --grep 'did you mean .log'");
         machine.until("the log names the key that was meant", SOON, &said).await?;
         ensure!(main_pid(machine, unit)? == before, "{}", machine.words());
         let check = machine.outcome(&format!("{unit} check"))?;
