@@ -101,6 +101,8 @@ fn run_tests(steps: &mut Steps, args: &Args) -> anyhow::Result<()> {
             let machine = Machine::make(steps)?;
             nextest.env("DSMIL_DEBIAN", machine.debian).env("DSMIL_PACKAGES", machine.packages);
             nextest.env("DSMIL_PACKAGES_BEFORE", machine.before);
+            tools::ensure(&[tools::CYCLONEDX])?;
+            nextest.envs(tools::CYCLONEDX.find().map(|tool| ("DSMIL_CYCLONEDX", tool)));
         }
     }
     if args.long {

@@ -113,6 +113,13 @@ pub(crate) const SCHEMATHESIS: Tool = Tool {
     from: Source::Python { package: "schemathesis", version: "4.32.5", pins: "xtask/schemathesis.txt" },
 };
 
+/// What holds lists of components against their schema: a library, known to be there by a program that comes with it.
+pub(crate) const CYCLONEDX: Tool = Tool {
+    name: "jsonschema",
+    why: "holds lists of components against CycloneDX's schema in the tests",
+    from: Source::Python { package: "cyclonedx-python-lib", version: "11.12.0", pins: "xtask/cyclonedx.txt" },
+};
+
 /// What is missing and can only be installed by somebody else: one line each, the last words the command to type.
 #[derive(Debug)]
 pub(crate) struct Missing(Vec<String>);
@@ -352,7 +359,7 @@ mod tests {
             .chain(PEERS)
             .chain(RIVALS)
             .chain(PACKAGING)
-            .chain([SCHEMATHESIS])
+            .chain([SCHEMATHESIS, CYCLONEDX])
         {
             let remedy = tool.remedy();
             assert!(remedy.contains(tool.why), "{remedy}");

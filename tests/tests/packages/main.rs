@@ -5,6 +5,7 @@
 
 mod alone;
 mod deb;
+mod listed;
 mod made;
 mod repeated;
 mod rpm;
