@@ -40,7 +40,7 @@ fn long_packages_made_twice_are_the_same_to_the_byte() -> anyhow::Result<()> {
 }
 
 /// It lies where the other programs were built.
-fn xtask() -> anyhow::Result<std::path::PathBuf> {
+pub(crate) fn xtask() -> anyhow::Result<std::path::PathBuf> {
     let this = std::env::current_exe()?;
     let built = this.parent().and_then(Path::parent).context("a test lies in deps/")?;
     Ok(built.join("xtask"))

@@ -1,6 +1,7 @@
 //! Signatures under whole packages, by the program that is shipped.
 
-use crate::made::{folder, outcome, output, package};
+use crate::made::{folder, outcome, output, package, tree};
+use crate::repeated::xtask;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use std::fs;
@@ -56,5 +57,31 @@ fn long_a_package_is_good_until_a_byte_of_it_changes() -> anyhow::Result<()> {
 
     let no_key = outcome(dsmilctl()?.args(["verify-package", "--key", "/nowhere/release.pub"]).arg(&file))?;
     ensure!(no_key.status.code() == Some(2), "{:?}", no_key.status);
+    Ok(())
+}
+
+#[test]
+fn long_a_signed_release_brings_the_key_that_checks_the_next_one() -> anyhow::Result<()> {
+    let place = tempfile::tempdir()?;
+    let (keys, release) = (place.path().join("keys"), place.path().join("release"));
+    output(dsmilctl()?.args(["release-key", "new"]).arg(&keys))?;
+    let mut dist = Command::new(xtask()?);
+    dist.args(["dist", "--debug", "--programs"]).arg(folder()?).arg("--into").arg(&release);
+    output(dist.arg("--sign").arg(keys.join("release.key")))?;
+
+    let signed = tree(&release)?.into_iter().filter(|path| path.ends_with(".sig")).collect::<Vec<_>>();
+    ensure!(signed.len() == 10, "six packages, three lists and the sums: {signed:?}");
+    let files = place.path().join("files");
+    let dsmilctl_package =
+        tree(&release)?.into_iter().find(|path| path.starts_with("dsmilctl_") && path.ends_with(".deb"));
+    output(
+        Command::new("dpkg-deb").arg("--extract").arg(release.join(dsmilctl_package.context("a package")?)).arg(&files),
+    )?;
+    let shipped = files.join("usr/share/dsmil/release.pub");
+    ensure!(fs::read(&shipped)? == fs::read(keys.join("release.pub"))?);
+    for signature in signed {
+        let file = release.join(signature.trim_end_matches(".sig"));
+        ensure!(verdict(&shipped, &file)? == "good", "{}", file.display());
+    }
     Ok(())
 }
