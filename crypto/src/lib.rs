@@ -26,6 +26,7 @@ use oqs as backend;
 pub mod policy;
 pub mod refusal;
 pub mod release;
+pub mod settings;
 pub mod spiffe;
 pub mod time;
 pub mod token;

@@ -11,9 +11,10 @@ use crate::config::{
 use crate::fleet::{EXAMPLE, Fleet, FleetError};
 use crate::run::open_state;
 use anyhow::Context;
-use dsmil_authority::{Fingerprint, Issuer, TrustBundle};
+use dsmil_authority::{Fingerprint, Issuer, OrderKey, TrustBundle};
 use dsmil_crypto::csr::CheckedCsr;
 use dsmil_crypto::issue::{FleetRoot, HTTPS_LEAF_LIFETIME, HttpsRoot, IssuerKey};
+use dsmil_crypto::key::SigningKey;
 use dsmil_crypto::spiffe::TrustDomain;
 use dsmil_crypto::token::ApiToken;
 use dsmil_crypto::trust::{Trust, sign};
@@ -33,6 +34,8 @@ use std::time::Duration;
 
 /// How long a trust bundle counts unless the one who signs it says otherwise: the root is brought back once a year.
 pub const BUNDLE_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
+/// The first order key, beside the root, and what the first bundle calls it.
+const ORDER_KEY: (&str, &str) = ("root/orders.key", "orders-1");
 /// How long the state's thread gets to end.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -134,6 +137,21 @@ fn fleet_root(order: &Order, now_s: i64) -> anyhow::Result<FleetRoot> {
     Ok(root)
 }
 
+/// The key that settings of the fleet are signed with. It is taken away with the root: whoever takes over the aggregator
+/// must not find it.
+fn order_key(order: &Order) -> anyhow::Result<OrderKey> {
+    let (file, name) = ORDER_KEY;
+    let path = order.data.join(file);
+    let key = if path.exists() {
+        SigningKey::load(&path).context("the order key that is there cannot be used")?
+    } else {
+        let key = SigningKey::generate()?;
+        key.save(&path)?;
+        key
+    };
+    Ok(OrderKey { name: name.into(), public_key: key.public_key().to_vec() })
+}
+
 /// Paths are from the configuration's folder, so that it can be copied as a whole; what is elsewhere is named as a whole.
 fn config(order: &Order) -> Config {
     let mut config = Config {
@@ -193,7 +211,7 @@ async fn publish_first(
         expires_s: now_s.saturating_add_unsigned(BUNDLE_LIFETIME.as_secs()),
         roots: vec![root.certificate().to_vec()],
         issuers: vec![Issuer { name, certificates: vec![certificate.to_vec()] }],
-        order_keys: Vec::new(),
+        order_keys: vec![order_key(order)?],
         revoked: Vec::new(),
         retired: Vec::new(),
     };

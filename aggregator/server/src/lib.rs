@@ -17,5 +17,6 @@ pub mod reload;
 pub mod retention;
 pub mod run;
 pub mod security_log;
+pub mod settings;
 pub mod telemetry;
 pub mod trust;

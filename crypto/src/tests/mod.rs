@@ -13,6 +13,7 @@ mod pem_files;
 mod refused_clients;
 mod refused_servers;
 mod resumption;
+mod settings;
 mod upstream;
 
 use dsmil_authority::{Issuer, TrustBundle};

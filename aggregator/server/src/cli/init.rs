@@ -126,6 +126,10 @@ fn words(made: &Made, is_local: bool) -> String {
     if let Some(root) = &made.root {
         let root = root.display();
         let _ = writeln!(text, "\nTake {root} away, to a place without a network: whoever has it can make issuers.");
+        let _ = writeln!(
+            text,
+            "orders.key in it signs settings of the fleet (`config push`): it may go to whoever is to push them."
+        );
     }
     if made.root.is_some() && is_local {
         text.push_str(

@@ -5,6 +5,7 @@
 
 mod centre;
 mod check;
+mod config;
 mod host;
 mod init;
 mod output;
@@ -46,6 +47,9 @@ pub(crate) enum Verb {
     /// Whom the fleet trusts: roots, issuers, revoked keys.
     #[command(subcommand)]
     Trust(trust::TrustVerb),
+    /// Settings of the fleet: what hosts sample, how often, and within which limits.
+    #[command(subcommand)]
+    Config(config::SettingsVerb),
     /// Who was let in, shut out or refused.
     #[command(subcommand)]
     Security(security::SecurityVerb),
@@ -76,6 +80,7 @@ pub(crate) fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Token(verb) => token::run(verb),
         Verb::Host(verb) => host::run(verb),
         Verb::Trust(verb) => trust::run(verb),
+        Verb::Config(verb) => config::run(verb),
         Verb::Security(verb) => security::run(verb),
         Verb::Units { config, folder } => units::run(&config.config, &folder),
     }

@@ -55,6 +55,21 @@ pub enum Change {
         /// Its fingerprint.
         root: Fingerprint,
     },
+    /// A new key that settings may be signed with.
+    AddOrderKey {
+        /// Its name.
+        name: String,
+        /// The raw public key.
+        #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
+        public_key: Vec<u8>,
+    },
+    /// An order key goes; what it has signed is not taken any more.
+    RetireOrderKey {
+        /// Its name.
+        name: String,
+        /// Its fingerprint.
+        key: Fingerprint,
+    },
     /// A key is shut out.
     RevokeKey {
         /// The key.
@@ -102,6 +117,11 @@ impl TrustDraft {
         Ok(self.plan()?.issuers.into_iter().map(|issuer| issuer.name).collect())
     }
 
+    /// The names of the order keys that the bundle would have.
+    pub fn order_key_names(&self) -> Result<Vec<String>, DraftError> {
+        Ok(self.plan()?.order_keys.into_iter().map(|key| key.name).collect())
+    }
+
     /// Asks for a new issuer.
     pub fn add_issuer(&mut self, name: &str, request: Vec<u8>) -> Result<(), DraftError> {
         self.add(Change::AddIssuer { name: name.into(), request })
@@ -112,7 +132,12 @@ impl TrustDraft {
         self.add(Change::AddRoot { certificate })
     }
 
-    /// Asks for an issuer or a root to go, by its name or the first digits of its fingerprint; says which it is.
+    /// Asks for a new order key.
+    pub fn add_order_key(&mut self, name: &str, public_key: Vec<u8>) -> Result<(), DraftError> {
+        self.add(Change::AddOrderKey { name: name.into(), public_key })
+    }
+
+    /// Asks for an issuer, a root or an order key to go, by its name or the first digits of its fingerprint; says which it is.
     pub fn retire(&mut self, which: &str) -> Result<&Change, DraftError> {
         let change = self.plan()?.find(which)?;
         self.add(change)?;
@@ -157,6 +182,10 @@ impl fmt::Display for Change {
             }
             Self::RetireIssuer { name, key } => write!(f, "retires issuer {name} (key {})", key.short()),
             Self::RetireRoot { name, root } => write!(f, "retires root {name} ({})", root.short()),
+            Self::AddOrderKey { name, public_key } => {
+                write!(f, "adds order key {name} ({})", dsmil_crypto::key::key_fingerprint(public_key).short())
+            }
+            Self::RetireOrderKey { name, key } => write!(f, "retires order key {name} ({})", key.short()),
             Self::RevokeKey { key } => write!(f, "shuts out key {key}"),
         }
     }

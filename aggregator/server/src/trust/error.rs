@@ -80,16 +80,23 @@ pub enum DraftError {
     )]
     Future,
     /// Not a name for an issuer.
-    #[error("{0:?} is no name for an issuer: 1 to 63 of a-z, 0-9, '-' and '.', a letter or digit at both ends")]
+    #[error(
+        "{0:?} is no name for an issuer or an order key: 1 to 63 of a-z, 0-9, '-' and '.', a letter or digit at both ends"
+    )]
     Name(String),
     /// An issuer of that name is there.
-    #[error("there is an issuer {0} already: give another --name")]
+    #[error("there is one called {0} already: give another --name")]
     NameTaken(String),
+    /// Not the key of an order key.
+    #[error("draft_order_key: the public key of order key {0} is none: make the draft anew")]
+    OrderKey(String),
     /// The key or root is there.
     #[error("{0} is in it already")]
     There(Fingerprint),
     /// Nothing is called so.
-    #[error("no issuer and no root is called {0:?}, and no fingerprint starts with it: `trust show` lists them")]
+    #[error(
+        "no issuer, no root and no order key is called {0:?}, and no fingerprint starts with it: `trust show` lists them"
+    )]
     Unknown(String),
     /// Several are called so.
     #[error("{0:?} fits more than one: give more digits of the fingerprint")]
@@ -133,6 +140,7 @@ impl DraftError {
             Self::Clock => "draft_clock",
             Self::Future => "bundle_future",
             Self::Name(_) => "draft_name",
+            Self::OrderKey(_) => "draft_order_key",
             Self::NameTaken(_) | Self::There(_) => "draft_twice",
             Self::Unknown(_) => "draft_unknown",
             Self::Ambiguous(_) => "draft_ambiguous",

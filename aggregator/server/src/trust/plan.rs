@@ -2,10 +2,10 @@
 
 use super::draft::Change;
 use super::error::DraftError;
-use dsmil_authority::{Fingerprint, Issuer, SignedBundle, TrustBundle};
+use dsmil_authority::{Fingerprint, Issuer, OrderKey, SignedBundle, TrustBundle};
 use dsmil_crypto::csr::CheckedCsr;
 use dsmil_crypto::identity::Facts;
-use dsmil_crypto::key::sha384;
+use dsmil_crypto::key::{PUBLIC_KEY_LEN, key_fingerprint, sha384};
 use dsmil_crypto::trust::Trust;
 use dsmil_protocol::ids::HostName;
 
@@ -18,6 +18,7 @@ const MIN_PREFIX_LEN: usize = 8;
 pub(super) struct Plan {
     pub(super) roots: Vec<Vec<u8>>,
     pub(super) issuers: Vec<PlannedIssuer>,
+    pub(super) order_keys: Vec<OrderKey>,
     pub(super) revoked: Vec<Fingerprint>,
     pub(super) retired: Vec<Fingerprint>,
 }
@@ -41,6 +42,7 @@ impl Plan {
         Ok(Self {
             roots: bundle.roots.clone(),
             issuers: bundle.issuers.iter().map(planned).collect::<Result<_, DraftError>>()?,
+            order_keys: bundle.order_keys.clone(),
             revoked: bundle.revoked.clone(),
             retired: bundle.retired.clone(),
         })
@@ -53,6 +55,8 @@ impl Plan {
             Change::AddRoot { certificate } => self.add_root(certificate),
             Change::RetireIssuer { name, key } => self.retire_issuer(name, *key),
             Change::RetireRoot { name, root } => self.retire_root(name, *root),
+            Change::AddOrderKey { name, public_key } => self.add_order_key(name, public_key),
+            Change::RetireOrderKey { name, key } => self.retire_order_key(name, *key),
             Change::RevokeKey { key } if self.revoked.contains(key) => Err(DraftError::There(*key)),
             Change::RevokeKey { key } => {
                 self.revoked.push(*key);
@@ -85,6 +89,12 @@ impl Plan {
                 found.push(Change::RetireRoot { name, root });
             }
         }
+        for order in &self.order_keys {
+            let key = key_fingerprint(&order.public_key);
+            if fits(&order.name, &key) {
+                found.push(Change::RetireOrderKey { name: order.name.clone(), key });
+            }
+        }
         let first = found.pop().ok_or_else(|| DraftError::Unknown(which.into()))?;
         if found.is_empty() { Ok(first) } else { Err(DraftError::Ambiguous(which.into())) }
     }
@@ -102,6 +112,7 @@ impl Plan {
         let bundle = TrustBundle {
             roots: self.roots.clone(),
             issuers: self.issuers.iter().map(issuer).collect(),
+            order_keys: self.order_keys.clone(),
             revoked: self.revoked.clone(),
             retired: self.retired.clone(),
             ..base.bundle().clone()
@@ -132,6 +143,30 @@ impl Plan {
             return Err(DraftError::There(sha384(certificate)));
         }
         self.roots.push(certificate.to_vec());
+        Ok(())
+    }
+
+    fn add_order_key(&mut self, name: &str, public_key: &[u8]) -> Result<(), DraftError> {
+        if HostName::new(name).is_err() {
+            return Err(DraftError::Name(name.into()));
+        }
+        if public_key.len() != PUBLIC_KEY_LEN {
+            return Err(DraftError::OrderKey(name.into()));
+        }
+        if self.order_keys.iter().any(|key| key.name == name) {
+            return Err(DraftError::NameTaken(name.into()));
+        }
+        if self.order_keys.iter().any(|key| key.public_key == public_key) {
+            return Err(DraftError::There(key_fingerprint(public_key)));
+        }
+        self.order_keys.push(OrderKey { name: name.into(), public_key: public_key.to_vec() });
+        Ok(())
+    }
+
+    /// The last one may go too: then nobody changes settings, and all stay as they are.
+    fn retire_order_key(&mut self, name: &str, key: Fingerprint) -> Result<(), DraftError> {
+        let at = self.order_keys.iter().position(|order| key_fingerprint(&order.public_key) == key);
+        self.order_keys.remove(at.ok_or_else(|| DraftError::Unknown(name.into()))?);
         Ok(())
     }
 

@@ -43,7 +43,7 @@ impl TrustDraft {
             expires_s: issued_s.saturating_add_unsigned(lifetime.as_secs()),
             roots: plan.roots,
             issuers,
-            order_keys: base.bundle().order_keys.clone(),
+            order_keys: plan.order_keys,
             revoked: plan.revoked,
             retired: plan.retired,
         };

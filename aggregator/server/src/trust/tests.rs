@@ -5,7 +5,7 @@ use dsmil_authority::{Issuer, TrustBundle};
 use dsmil_crypto::csr::CheckedCsr;
 use dsmil_crypto::identity::{Facts, is_signed_by};
 use dsmil_crypto::issue::{FleetRoot, IssuerKey};
-use dsmil_crypto::key::sha384;
+use dsmil_crypto::key::{SigningKey, sha384};
 use dsmil_crypto::spiffe::TrustDomain;
 use dsmil_crypto::trust::{Trust, sign};
 use std::time::Duration;
@@ -214,6 +214,24 @@ fn what_cannot_be_is_refused_before_the_root_is_fetched() {
         draft.add_issuer(&format!("a1-{number}"), self::request()).expect("eight fit");
     }
     assert_eq!(draft.add_issuer("a1-9", self::request()).expect_err("nine do not").name(), "draft_limits");
+}
+
+#[test]
+fn an_order_key_comes_and_goes_with_a_bundle() {
+    let roots = [root()];
+    let v1 = first(&roots[0]);
+    let key = SigningKey::generate().expect("a key");
+    let v2 = step(&v1, &roots, |draft| {
+        draft.add_order_key("orders-2", key.public_key().to_vec()).expect("added");
+        let again = draft.add_order_key("orders-3", key.public_key().to_vec()).expect_err("the same key");
+        let named = draft.add_order_key("orders-2", vec![7; key.public_key().len()]).expect_err("the same name");
+        let none = draft.add_order_key("orders-3", vec![7; 10]).expect_err("no key");
+        assert_eq!([again, named, none].map(|error| error.name()), ["draft_twice", "draft_twice", "draft_order_key"]);
+    });
+    assert_eq!(v2.bundle().order_keys[0].public_key, key.public_key());
+    assert_eq!(difference(v1.bundle(), v2.bundle()).len(), 1);
+    let v3 = step(&v2, &roots, |draft| assert!(matches!(draft.retire("orders-2"), Ok(Change::RetireOrderKey { .. }))));
+    assert!(v3.bundle().order_keys.is_empty());
 }
 
 #[test]

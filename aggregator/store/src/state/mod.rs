@@ -1,4 +1,5 @@
-//! The aggregator's own small durable state: who may join, who is enrolled, the trust bundle, and what was done about it.
+//! The aggregator's own small durable state: who may join, who is enrolled, the trust bundle, the fleet's settings, and what was
+//! done about it.
 //!
 //! One SQLite file, one thread, `synchronous=FULL`: what a call promised is on disk when it returns. Other processes may
 //! have the file open at the same time (the command line beside a running aggregator does): everything that is decided
@@ -13,6 +14,7 @@ mod join;
 mod log;
 mod renew;
 mod schema;
+mod settings;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ pub use hosts::{HostRow, Revocation};
 pub use join::{Join, JoinOutcome, REPEAT_WITHIN};
 pub use log::{EventKind, LogQuery, MAX_DETAIL_LEN, MAX_LOG_ROWS, MAX_TEXT_LEN, SecurityEvent, UnknownKind};
 pub use renew::{Renew, RenewOutcome};
+pub use settings::{MAX_SETTINGS_LEN, SETTINGS_KEPT, SettingsReport, SettingsReportRow, SettingsRow};
 pub use table::{DamagedRow, Listed};
 pub use tokens::{MAX_TOKEN_DEVICES, NewToken, SPENT_TOKENS_KEPT, TokenRow, TokenUse};
 
@@ -211,10 +214,12 @@ fn open_alone(path: &Path) -> Result<Connection, StateError> {
     let lock = std::fs::File::open(folder).map_err(refused)?;
     flock(&lock, FlockOperation::LockExclusive).map_err(|e| refused(e.into()))?;
     // The lock is let go when `lock` is dropped.
-    sqlite::open(path, &schema::FORMAT, Mode::Durable { max_pages: None }).map_err(|e| match e {
+    let db = sqlite::open(path, &schema::FORMAT, Mode::Durable { max_pages: None }).map_err(|e| match e {
         OpenFailure::Sql(source) => failed(path, source),
         OpenFailure::Version { .. } | OpenFailure::Foreign(_) => StateError::Unknown { path: path.into() },
-    })
+    })?;
+    db.execute_batch(settings::TABLES).map_err(|source| failed(path, source))?;
+    Ok(db)
 }
 
 fn failed(path: &Path, source: rusqlite::Error) -> StateError {

@@ -12,11 +12,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 /// A row that is not as it was written. It counts for nothing until it is written again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the {table} {name} of the state database is damaged and counts for nothing: remove the token, reinstate the host \
-     or publish a newer bundle, and look at the disk"
+    "the {table} {name} of the state database is damaged and counts for nothing: remove the token, reinstate the host, \
+     publish a newer bundle or push the settings again, and look at the disk"
 )]
 pub struct DamagedRow {
-    /// Which table: `host`, `token` or `bundle`.
+    /// Which table: `host`, `token`, `bundle`, `fleet_settings` or `settings_report`.
     pub table: &'static str,
     /// The row's key, as far as it can be read.
     pub name: String,

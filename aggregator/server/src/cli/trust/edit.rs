@@ -2,11 +2,12 @@
 
 use super::super::centre::Centre;
 use super::super::output::print;
-use super::{AddIssuerArgs, AddRootArgs, RetireArgs, RevokeKeyArgs};
+use super::{AddIssuerArgs, AddOrderKeyArgs, AddRootArgs, RetireArgs, RevokeKeyArgs};
 use anyhow::Context;
 use dsmil_aggregator::trust::{Change, TrustDraft, hand_over};
 use dsmil_crypto::csr::CheckedCsr;
 use dsmil_crypto::issue::{FleetRoot, IssuerKey};
+use dsmil_crypto::key::SigningKey;
 use dsmil_store::state::{EventKind, SecurityEvent};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{DirBuilder, File};
@@ -109,17 +110,44 @@ fn root_in(folder: &Path, centre: &Centre, draft: &TrustDraft) -> anyhow::Result
     Ok(root)
 }
 
+pub(super) async fn add_order_key(args: &AddOrderKeyArgs, centre: &Centre) -> anyhow::Result<()> {
+    let mut edit = Edit::begin(centre).await?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => {
+            let taken = edit.draft.order_key_names()?;
+            let mut names = (1..=u32::MAX).map(|number| format!("orders-{number}"));
+            names.find(|name| !taken.contains(name)).context("every name is taken: give a --name")?
+        }
+    };
+    let there = args.key.exists();
+    let key = if there { SigningKey::load(&args.key)? } else { SigningKey::generate()? };
+    // The name is judged before a file is made.
+    edit.draft.add_order_key(&name, key.public_key().to_vec())?;
+    if !there {
+        key.save(&args.key)?;
+    }
+    note(centre, format!("order key {name}"), format!("key {} made, waits for the root", key.fingerprint())).await?;
+    edit.end(centre)?;
+    eprintln!("Take {} away: whoever has it can change the settings of the fleet.", args.key.display());
+    Ok(())
+}
+
 pub(super) async fn retire(args: &RetireArgs, centre: &Centre) -> anyhow::Result<()> {
     let mut edit = Edit::begin(centre).await?;
-    let is_issuer = matches!(edit.draft.retire(&args.which)?, Change::RetireIssuer { .. });
+    let retired = edit.draft.retire(&args.which)?.clone();
     edit.end(centre)?;
-    if is_issuer {
-        eprintln!(
-            "Its leaves end at once. Hosts that still have one renew at the join port; a day after the issuer that"
-        );
-        eprintln!("follows it came into force, none has.");
-    } else {
-        eprintln!("Give its folder to `trust sign` once more: hosts that slept follow only what it has signed.");
+    match retired {
+        Change::RetireOrderKey { .. } => {
+            eprintln!("Settings that it has signed stay in force where they are, and go to nobody who lacks them.");
+        }
+        Change::RetireIssuer { .. } => {
+            eprintln!(
+                "Its leaves end at once. Hosts that still have one renew at the join port; a day after the issuer that"
+            );
+            eprintln!("follows it came into force, none has.");
+        }
+        _ => eprintln!("Give its folder to `trust sign` once more: hosts that slept follow only what it has signed."),
     }
     Ok(())
 }

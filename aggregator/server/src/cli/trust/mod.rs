@@ -20,7 +20,9 @@ pub(crate) enum TrustVerb {
     AddIssuer(AddIssuerArgs),
     /// Make a new root, to follow the one in force, and ask for it in the draft.
     AddRoot(AddRootArgs),
-    /// Ask in the draft for an issuer or a root to go.
+    /// Make an order key, which settings of the fleet are signed with, and ask for it in the draft.
+    AddOrderKey(AddOrderKeyArgs),
+    /// Ask in the draft for an issuer, a root or an order key to go.
     Retire(RetireArgs),
     /// Ask in the draft for a key to be shut out.
     RevokeKey(RevokeKeyArgs),
@@ -55,8 +57,20 @@ pub(crate) struct AddRootArgs {
 }
 
 #[derive(Args)]
+pub(crate) struct AddOrderKeyArgs {
+    /// The key's file, mode 0600: best on what is taken away afterwards. A key that is there already is taken as it is.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Its name; left out, orders- with the next number.
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Args)]
 pub(crate) struct RetireArgs {
-    /// The name of the issuer or root, or the first digits of its fingerprint.
+    /// The name of the issuer, root or order key, or the first digits of its fingerprint.
     #[arg(value_name = "NAME|FINGERPRINT")]
     which: String,
     #[command(flatten)]
@@ -90,6 +104,9 @@ pub(super) fn run(verb: TrustVerb) -> anyhow::Result<ExitCode> {
         TrustVerb::Show(args) => show::run(&args),
         TrustVerb::AddIssuer(args) => with_centre(&args.config, async |centre| edit::add_issuer(&args, centre).await),
         TrustVerb::AddRoot(args) => with_centre(&args.config, async |centre| edit::add_root(&args, centre).await),
+        TrustVerb::AddOrderKey(args) => {
+            with_centre(&args.config, async |centre| edit::add_order_key(&args, centre).await)
+        }
         TrustVerb::Retire(args) => with_centre(&args.config, async |centre| edit::retire(&args, centre).await),
         TrustVerb::RevokeKey(args) => with_centre(&args.config, async |centre| edit::revoke_key(&args, centre).await),
         TrustVerb::Discard(args) => with_centre(&args.config, async |centre| edit::discard(centre)),

@@ -5,6 +5,7 @@ mod join;
 mod log;
 mod programs;
 mod registry;
+mod settings;
 
 use super::{Join, NewToken, Renew, State};
 use crate::testing::{host, tenant};
