@@ -13,7 +13,7 @@ use crate::{debian, docs, previous, tools, tree, workspace};
 
 #[derive(ClapArgs)]
 pub(crate) struct Args {
-    /// Run the long drills too (tests named long_…); takes two hours or so, one of them an hour of load.
+    /// Run the long drills too (tests named long_…); takes two hours or so, one of them of load, and root.
     #[arg(long)]
     long: bool,
     /// For cargo-nextest: part of a test's name, `-p CRATE`, `-E EXPRESSION`; with any of these only tests run.
