@@ -133,8 +133,8 @@ impl Machine {
     /// Of the programs that have just been built.
     fn make(steps: &mut Steps) -> anyhow::Result<Self> {
         let (debian, before) = (debian::tree()?, previous::packages()?);
-        let mut dist = Command::new(std::env::current_exe()?);
-        steps.loud("packages", dist.args(["dist", "--debug"]).current_dir(workspace::root()));
+        // By cargo and not by this very program, which may have been built anew meanwhile.
+        steps.loud("packages", &mut cargo(["xtask", "dist", "--debug"]));
         steps.stage()?;
         Ok(Self { debian, packages: workspace::target().join("dist-debug"), before })
     }

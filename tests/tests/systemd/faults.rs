@@ -46,6 +46,12 @@ async fn long_a_full_tmpfs_is_said_and_survived() -> anyhow::Result<()> {
     machine.run(
         "systemctl stop dsmil-aggregator && dd if=/dev/zero of=/mnt/dsmil-ram/agent/filler bs=64k 2>/dev/null; true",
     )?;
+    // This kernel would not enforce the limit of memory; what is charged to the agent has to be within it all the same.
+    let number = |line: &str| -> anyhow::Result<u64> { Ok(machine.run(line)?.trim().parse()?) };
+    let own = number(&format!("awk '/^Pss:/ {{ print $2 * 1024 }}' /proc/{before}/smaps_rollup"))?;
+    let tmpfs = number("df --output=used --block-size=1 /mnt/dsmil-ram/agent | tail -n 1")?;
+    let limit = number("systemctl show --property MemoryMax --value dsmil-agent")?;
+    ensure!(own + tmpfs < limit, "{own} bytes of its own and {tmpfs} on the tmpfs, of {limit}");
     machine.until("dsmilctl says so", SOON, "dsmilctl host status | grep -i 'tmpfs'").await?;
     machine.run("rm /mnt/dsmil-ram/agent/filler && systemctl start dsmil-aggregator")?;
     fleet.streams(20).await?;

@@ -1,5 +1,6 @@
 //! Packages and units on a Debian that systemd boots: installed, joined, killed, starved, sized, upgraded, removed.
 
+mod credentials;
 mod faults;
 mod fleet;
 mod install;
