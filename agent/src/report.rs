@@ -61,6 +61,7 @@ impl Reporter {
             sensors: sensors.iter().map(sensor).collect(),
             identity: IdentityStatus::of(&held, &renewal),
             trust: TrustStatus::of(&held, renewal.bundle_refused.clone()),
+            settings: running.settings.status(),
             clock: self.clocks(running),
         })
     }

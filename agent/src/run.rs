@@ -2,11 +2,13 @@
 
 use crate::addresses::Addresses;
 use crate::credentials::{Credentials, Keeper};
+use crate::fleet_settings::SettingsDesk;
 use crate::sampler::{self, Row, Source};
 use crate::settings::link_policy;
 use crate::spool::{OpenReport, Spool, SpoolConfig, SpoolError};
 use crate::status::{LinkBoard, LinkState};
 use crate::uplink::{Progress, Shared, SharedSpool, Uplink, UplinkConfig};
+use dsmil_authority::Values;
 use dsmil_crypto::policy::PolicyError;
 use dsmil_protocol::ids::TickRange;
 use dsmil_protocol::join::HostSettings;
@@ -43,6 +45,8 @@ pub struct Running {
     pub board: LinkBoard,
     /// Where the centre is reached.
     pub addresses: Addresses,
+    /// The fleet's settings here.
+    pub settings: SettingsDesk,
     /// What was found when the spool was opened.
     pub opened: OpenReport,
 }
@@ -75,7 +79,8 @@ pub enum StartError {
 
 /// Starts sampling and sending. Needs a tokio runtime.
 pub fn start<S: Source + 'static>(parts: Parts<S>) -> Result<Running, StartError> {
-    let Parts { source, spool, uplink, credentials, join, clock, supervisor } = parts;
+    let Parts { mut source, spool, uplink, credentials, join, clock, supervisor } = parts;
+    let limits = Limits { capacity_bytes: spool.capacity_bytes, batch_ticks: spool.batch_ticks };
     let (spool, opened) = Spool::open(spool, uplink.boot, clock.clone())?;
     if let Some(aside) = &opened.set_aside {
         tracing::error!(damage = %aside.damage, path = ?aside.path, salvaged = aside.salvaged_ticks, lost = aside.lost_ticks,
@@ -84,6 +89,8 @@ pub fn start<S: Source + 'static>(parts: Parts<S>) -> Result<Running, StartError
     let spool = SharedSpool::new(spool);
     let board = LinkBoard::new(clock.clone());
     let addresses = Addresses::new(uplink.aggregators.clone(), join.clone());
+    let desk = SettingsDesk::open(uplink.host.clone(), credentials.clone(), board.clone(), clock.clone());
+    source.follow(desk.watch());
     let (progress, watched) = watch::channel(Progress::default());
     let shared = Shared {
         clock: clock.clone(),
@@ -93,6 +100,7 @@ pub fn start<S: Source + 'static>(parts: Parts<S>) -> Result<Running, StartError
         board: board.clone(),
         credentials: credentials.clone(),
         addresses: addresses.clone(),
+        settings: desk.clone(),
     };
     let settings = settings(&uplink, join, &credentials);
     let uplink = Uplink::new(uplink, shared)?;
@@ -101,9 +109,18 @@ pub fn start<S: Source + 'static>(parts: Parts<S>) -> Result<Running, StartError
     supervisor.spawn("keeper", OnFailure::Stop, keeper.run());
     supervisor.spawn("uplink", OnFailure::Stop, uplink.run());
     let stop = supervisor.stop();
-    let sampled = spool.clone();
+    let (sampled, kept) = (spool.clone(), desk.clone());
+    let mut changes = desk.watch();
+    changes.mark_changed();
     supervisor.spawn("sampler", OnFailure::Stop, async move {
-        sampler::run(&clock, &stop, source, |row, missed| keep(&sampled, &progress, &row, missed)).await;
+        let sink = |row, missed| {
+            if changes.has_changed().unwrap_or(false) {
+                limits.apply(&changes.borrow_and_update(), &mut sampled.lock());
+            }
+            kept.ticked(keep(&sampled, &progress, &row, missed));
+        };
+        sampler::run(&clock, &stop, source, sink).await;
+        kept.stopping();
         // What is left becomes a short batch, and the uplink sends it before it says goodbye.
         if let Err(error) = sampled.lock().seal() {
             tracing::warn!(%error, "the last ticks could not be sealed; the next start does it");
@@ -113,7 +130,7 @@ pub fn start<S: Source + 'static>(parts: Parts<S>) -> Result<Running, StartError
         progress.closed().await;
         Ok::<(), Infallible>(())
     });
-    Ok(Running { spool, board, addresses, opened })
+    Ok(Running { spool, board, addresses, settings: desk, opened })
 }
 
 /// What is said here of the host that the centre says too.
@@ -130,8 +147,26 @@ fn settings(uplink: &UplinkConfig, join: Vec<String>, credentials: &Credentials)
     }
 }
 
-/// Keeps one tick, and looks after the spool's file.
-fn keep(spool: &SharedSpool, progress: &watch::Sender<Progress>, row: &Row, missed: Option<TickRange>) {
+/// What agent.toml says of the spool.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    capacity_bytes: u64,
+    batch_ticks: usize,
+}
+
+impl Limits {
+    /// Has the spool keep to the fleet's settings, as far as they do not exceed these.
+    fn apply(&self, values: &Values, spool: &mut Spool) {
+        let capacity = values.spool_mib.map_or(u64::MAX, |mib| u64::from(mib) << 20);
+        let batch_ticks = values.batch_ticks.map_or(self.batch_ticks, usize::from);
+        if let Err(error) = spool.set_limits(capacity.min(self.capacity_bytes), batch_ticks) {
+            tracing::warn!(%error, "the spool's limits could not be changed; the next change tries again");
+        }
+    }
+}
+
+/// Keeps one tick, and looks after the spool's file. Whether the spool took it.
+fn keep(spool: &SharedSpool, progress: &watch::Sender<Progress>, row: &Row, missed: Option<TickRange>) -> bool {
     let mut spool = spool.lock();
     match spool.check_file() {
         Ok(None) => {}
@@ -139,7 +174,9 @@ fn keep(spool: &SharedSpool, progress: &watch::Sender<Progress>, row: &Row, miss
             lost = aside.lost_ticks, "the spool's file could not be used any longer and was replaced"),
         Err(error) => tracing::debug!(%error, "the spool's file could not be looked at"),
     }
-    match spool.push(row, missed) {
+    let outcome = spool.push(row, missed);
+    let is_taken = outcome.is_ok();
+    match outcome {
         Ok(sealed) => progress.send_modify(|p| {
             p.ticks += 1;
             p.sealed = sealed.or(p.sealed);
@@ -147,4 +184,5 @@ fn keep(spool: &SharedSpool, progress: &watch::Sender<Progress>, row: &Row, miss
         // It is counted by the spool and becomes a gap when there is room.
         Err(error) => tracing::warn!(tick = row.tick.0, %error, "a tick could not be kept"),
     }
+    is_taken
 }

@@ -5,9 +5,11 @@
 
 mod identity;
 mod link;
+mod settings;
 
 pub use identity::{IdentityStatus, RenewalFailure, RenewalStatus, TrustStatus};
 pub use link::LinkBoard;
+pub use settings::{RefusedStatus, SettingsStatus};
 
 use dsmil_crypto::policy;
 use dsmil_protocol::error::ErrorCode;
@@ -43,6 +45,9 @@ pub struct Status {
     pub identity: IdentityStatus,
     /// Whom it trusts.
     pub trust: TrustStatus,
+    /// The fleet's settings here.
+    #[serde(default)]
+    pub settings: SettingsStatus,
     /// The host's clocks.
     pub clock: ClockStatus,
 }

@@ -4,8 +4,9 @@ use dsmil_agent::local::{LocalSocket, Reply, Verb, serve};
 use dsmil_agent::sampler::Row;
 use dsmil_agent::spool::{Spool, SpoolConfig};
 use dsmil_agent::status::{
-    ClockStatus, GapEntry, GapSummary, GapsReport, IdentityStatus, LinkState, LinkStatus, Negotiated, RejectedEntry,
-    RenewalFailure, RenewalStatus, SensorStatus, SpoolReport, SpoolStatus, SpoolTotals, Status, TrustStatus,
+    ClockStatus, GapEntry, GapSummary, GapsReport, IdentityStatus, LinkState, LinkStatus, Negotiated, RefusedStatus,
+    RejectedEntry, RenewalFailure, RenewalStatus, SensorStatus, SettingsStatus, SpoolReport, SpoolStatus, SpoolTotals,
+    Status, TrustStatus,
 };
 use dsmil_protocol::ids::{BootId, HostName, TenantId, Tick};
 use dsmil_protocol::metric::{Kind, Metric, MetricSet, Repr, Scale};
@@ -101,6 +102,7 @@ fn status() -> Status {
             expires_s: NOW_MS / 1000 + 90 * 86_400,
             refused: None,
         },
+        settings: SettingsStatus::default(),
         clock: ClockStatus { wall_ms: NOW_MS, ahead_ms: Some(-3), uncertainty_ms: Some(1) },
     }
 }
@@ -131,6 +133,42 @@ sensors   1 of 1 fine, 254 metrics; the slowest, stat, took 120 µs
             assert_eq!((&document["version"], &document["status"]["link"]["state"]), (&1.into(), &"connected".into()));
             assert_eq!(document["attention"], serde_json::json!([]));
         },
+    );
+}
+
+#[test]
+fn settings_of_the_fleet_are_named_with_their_state() {
+    let with = |settings: SettingsStatus, wanted: &'static [&'static str], exit: i32| {
+        with_agent(
+            move |_| Reply::Status(Box::new(Status { settings: settings.clone(), ..status() })),
+            |dir| {
+                let (out, err, code) = ctl(dir, &["status"]);
+                let all = format!("{out}{err}");
+                assert!(wanted.iter().all(|line| all.contains(line)), "{all}");
+                assert_eq!(code, exit);
+            },
+        );
+    };
+    let good = SettingsStatus { in_force: 7, target: Some("group edge".into()), ..SettingsStatus::default() };
+    with(good.clone(), &["settings  7 for group edge\n"], 0);
+    let trial = SettingsStatus { on_trial: Some(8), trial_left_s: Some(34), ..good.clone() };
+    with(trial, &["settings  8 for group edge, on trial for 34 s more; settings 7 before\n"], 0);
+    let refused = Some(RefusedStatus {
+        version: 8,
+        fault: "ticks_missed".into(),
+        what: "4 ticks of 13 s were missed".into(),
+        remedy: "Push longer intervals.".into(),
+    });
+    let wanted = &[
+        "settings  7 for group edge\n",
+        "          8 refused: ticks_missed: 4 ticks of 13 s were missed\n",
+        "settings of the fleet were refused: ticks_missed: 4 ticks of 13 s were missed. Push longer intervals.",
+    ];
+    with(SettingsStatus { refused: refused.clone(), ..good }, wanted, 1);
+    with(
+        SettingsStatus { refused, ..SettingsStatus::default() },
+        &["settings  none in force: agent.toml counts alone"],
+        1,
     );
 }
 

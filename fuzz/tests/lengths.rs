@@ -6,7 +6,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use dsmil_authority::{Fingerprint, Issuer, OrderKey, SignedBundle, TrustBundle};
+use dsmil_authority::{
+    Fingerprint, FleetSettings, Issuer, OrderKey, SensorSetting, SignedBundle, SignedSettings, Target, TrustBundle,
+    Values,
+};
 use dsmil_crypto::csr::{CheckedCsr, request};
 use dsmil_crypto::identity::Identity;
 use dsmil_crypto::issue::{FleetIssuer, FleetRoot, IssuerKey, LEAF_LIFETIME};
@@ -16,6 +19,7 @@ use dsmil_crypto::spiffe::TrustDomain;
 use dsmil_fuzz::memory;
 use dsmil_protocol::batch::{Batch, BatchHeader, Matrix, Stamp, decode, decode_header, encode};
 use dsmil_protocol::frame::{Flags, Frame, HEADER_LEN, MessageType};
+use dsmil_protocol::health::{Health, RefusedSettings};
 use dsmil_protocol::ids::{BootId, DeviceId, HostName, TenantId, Tick, TickRange};
 use dsmil_protocol::join::{
     Granted, HostSettings, JoinAnswer, JoinRequest, LinkPolicy, MAX_ANSWER_LEN, MAX_REQUEST_LEN, PREFIX_LEN, length,
@@ -197,6 +201,8 @@ fn of_each_message() {
         echo: Some(Echo { heartbeat_boot_ns: 5, received_wall_ns: 6, answered_wall_ns: 7 }),
     };
     let gap = Gap { gaps: vec![GapRecord { boot: BOOT, ticks: ticks(1, 2), reason: GapReason::Rejected(27) }; 3] };
+    let refused = Some(RefusedSettings { version: 9, fault: 2, detail: "at noon".into() });
+    let health = Health { in_force: 1, on_trial: 300, refused, unknown_sensors: vec!["gpu".into(), "npu".into()] };
     let boot = &BOOT.0[..];
     all([
         message("HELLO", &hello, &[&[1, 9, 7], b"h47", &[47, 4, 5], b"0.1.0", &[boot, &[3, 9]].concat()]),
@@ -204,6 +210,8 @@ fn of_each_message() {
         message("HEARTBEAT", &heartbeat, &[]),
         message("ACK", &ack, &[&[boot, &[3, 10, 20]].concat(), &[10, 20, 1, 5], &[boot, &[0xD8, 4, 6]].concat()]),
         message("CONFIG", &Config::TrustBundle(vec![7; 30]), &[&[7; 30]]),
+        message("CONFIG, settings", &Config::Settings(vec![7; 30]), &[&[7; 30]]),
+        message("HEALTH", &health, &[b"at noon", &[&[3][..], b"gpu", &[3], b"npu"].concat(), b"gpu", b"npu"]),
         message("GOODBYE", &Goodbye { reason: GoodbyeReason::Replaced }, &[]),
         message("GAP", &gap, &[&[boot, &[1, 2]].concat()]),
         message("NEED_METRIC_SET", &NeedMetricSet { sets: vec![SetId([3; 16]), SetId([4; 16])] }, &[&[3; 16]]),
@@ -357,6 +365,44 @@ fn of_a_batch() {
         assert_eq!(memory::within(8 << 10, || header(&whole[..end])), None, "a header cut at {end}");
     }
     assert!(header(&whole[..39]).is_some());
+}
+
+#[test]
+fn of_settings_of_the_fleet_and_their_envelope() {
+    let settings = FleetSettings {
+        version: 5,
+        trust_domain: "fleet.example".into(),
+        target: Target::Group("edge".into()),
+        issued_s: 1_000,
+        note: "at noon".into(),
+        values: Values {
+            interval_s: Some(10),
+            sensors: vec![("netdev".into(), SensorSetting::Off), ("stat".into(), SensorSetting::EveryS(1))],
+            ..Values::default()
+        },
+    };
+    let mut signed = SignedSettings::new(&settings, Fingerprint([1; 48])).expect("within limits");
+    signed.sign(vec![0x61; 20]);
+    let bytes = signed.encode().expect("within limits");
+    let label = b"dsmil fleet settings v1\0".len();
+    let body = signed.statement()[label..].to_vec();
+    let contents: [&[u8]; 3] = [&body, &[1; 48], &[0x61; 20]];
+    let lengths = contents.iter().map(|content| before(&bytes, content)).collect();
+    let envelope: Read =
+        |bytes| SignedSettings::decode(bytes).ok().and_then(|signed| signed.encode().ok()).map(|bytes| bytes.len());
+    let contents: [&[u8]; 6] = [b"fleet.example", b"edge", b"at noon", b"\x06netdev", b"netdev", b"stat"];
+    let inner = contents.iter().map(|content| before(&body, content)).collect();
+    let opened: Read = |body| {
+        let len = u8::try_from(body.len()).ok().filter(|len| *len < 0x80)?;
+        let bytes = [&b"DSFS\x01"[..], &[len], body, &[48], &[1; 48], &[0]].concat();
+        let settings = SignedSettings::decode(&bytes).ok()?.open().ok()?;
+        let again = SignedSettings::new(&settings, Fingerprint([1; 48])).expect("what keeps its limits can be made");
+        Some(again.statement().len() - b"dsmil fleet settings v1\0".len())
+    };
+    all([
+        Sample { what: "settings' envelope", bytes, lengths, read: envelope, memory: 16 << 10 },
+        Sample { what: "settings", bytes: body, lengths: inner, read: opened, memory: 16 << 10 },
+    ]);
 }
 
 fn bundle() -> TrustBundle {

@@ -68,8 +68,10 @@ message_types! {
     Ack = 0x04, "ACK", MAX_CONTROL_LEN;
     /// Either way, last: the connection ends on purpose.
     Goodbye = 0x05, "GOODBYE", MAX_CONTROL_LEN;
-    /// Aggregator to agent: what the agent is to keep from now on, such as a newer trust bundle.
+    /// Aggregator to agent: what the agent is to keep from now on, such as a newer trust bundle or settings of the fleet.
     Config = 0x08, "CONFIG", MAX_CONFIG_LEN;
+    /// Agent to aggregator, from version 2 on: which settings of the fleet are in force, on trial or refused, and why.
+    Health = 0x09, "HEALTH", MAX_CONTROL_LEN;
     /// Agent to aggregator: one batch.
     Telemetry = 0x0A, "TELEMETRY", MAX_PAYLOAD_LEN;
     /// Agent to aggregator: ticks that will never come, and why.
@@ -86,7 +88,6 @@ message_types! {
 pub const UNIMPLEMENTED: &[(u8, &str)] = &[
     (0x06, "ORDER"),
     (0x07, "OUTCOME"),
-    (0x09, "HEALTH"),
     (0x0B, "EVENT"),
     (0x0C, "AUDIT_CHECKPOINT"),
     (0x10, "L3_EVENT"),

@@ -6,6 +6,7 @@ pub mod batch;
 pub mod clock;
 pub mod error;
 pub mod frame;
+pub mod health;
 pub mod ids;
 pub mod join;
 pub mod message;

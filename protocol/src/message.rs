@@ -12,8 +12,12 @@ use crate::metric::SetId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The one protocol version there is.
+/// The protocol version that every peer speaks.
 pub const PROTOCOL_VERSION: u8 = 1;
+/// The version from which on the fleet's settings are sent, and HEALTH tells what became of them. Everything else is as before.
+pub const SETTINGS_SINCE: u8 = 2;
+/// The versions that are spoken here, best first.
+pub const PROTOCOL_VERSIONS: [u8; 2] = [SETTINGS_SINCE, PROTOCOL_VERSION];
 /// Ranges in one ACK or WELCOME; an outage is one range, so 64 cover 63 interruptions.
 pub const MAX_RANGES: usize = 64;
 /// Rejected batches named in one ACK.
@@ -28,6 +32,8 @@ pub const MAX_VERSIONS: usize = 8;
 pub const MAX_DEVICES: usize = 104;
 /// Boots one spool may hold batches of.
 pub const MAX_BOOTS: usize = 8;
+/// Bytes of signed settings: a document at its limits has 6 KB, a signature 4.6 KB.
+pub const MAX_SETTINGS_LEN: usize = 16 << 10;
 /// Bytes of a text for people.
 pub const MAX_TEXT_LEN: usize = 256;
 
@@ -199,6 +205,9 @@ pub struct Ack {
 pub enum Config {
     /// A trust bundle, at most [`MAX_BUNDLE_LEN`] bytes: it carries the signatures that prove it.
     TrustBundle(Vec<u8>),
+    /// Settings of the fleet, at most [`MAX_SETTINGS_LEN`] bytes, with the signature that proves them; from version
+    /// [`SETTINGS_SINCE`] on.
+    Settings(Vec<u8>),
 }
 
 /// Why ticks will never come.
@@ -298,7 +307,10 @@ messages! {
     Welcome = Welcome: |m| accounted(&m.accounted);
     Heartbeat = Heartbeat: |_| true;
     Ack = Ack: |m| accounted(&m.accounted) && m.rejected.len() <= MAX_REJECTED;
-    Config = Config: |Config::TrustBundle(bundle)| bundle.len() <= MAX_BUNDLE_LEN;
+    Config = Config: |m| match m {
+        Config::TrustBundle(bundle) => bundle.len() <= MAX_BUNDLE_LEN,
+        Config::Settings(settings) => settings.len() <= MAX_SETTINGS_LEN,
+    };
     Goodbye = Goodbye: |_| true;
     Gap = Gap: |m| m.gaps.len() <= MAX_GAPS && m.gaps.iter().all(|g| forward(&g.ticks));
     NeedMetricSet = NeedMetricSet: |m| m.sets.len() <= MAX_SETS;
@@ -362,6 +374,7 @@ mod tests {
         every_cut_is_refused(&Gap { gaps: vec![GapRecord { boot, ticks: range(1, 2), reason: GapReason::Evicted }] });
         every_cut_is_refused(&NeedMetricSet { sets: vec![SetId([3; 16])] });
         every_cut_is_refused(&Config::TrustBundle(vec![7; 300]));
+        every_cut_is_refused(&Config::Settings(vec![7; 300]));
         every_cut_is_refused(&Goodbye { reason: GoodbyeReason::Stopping });
         every_cut_is_refused(&Refusal { code: 1, detail: "x".into() });
     }
@@ -377,6 +390,9 @@ mod tests {
         let bundle = |len| Config::decode(&postcard::to_allocvec(&Config::TrustBundle(vec![0; len])).expect("memory"));
         assert!(bundle(MAX_BUNDLE_LEN).is_ok());
         assert!(bundle(MAX_BUNDLE_LEN + 1).is_err());
+        let settings = |len| Config::decode(&postcard::to_allocvec(&Config::Settings(vec![0; len])).expect("memory"));
+        assert!(settings(MAX_SETTINGS_LEN).is_ok());
+        assert!(settings(MAX_SETTINGS_LEN + 1).is_err());
         let mut bytes = hello().encode();
         // Versions take two bytes; the host's name follows with its length.
         bytes[3] = b'!';

@@ -135,6 +135,12 @@ impl Credentials {
         self.0.held.borrow().clone()
     }
 
+    /// The folder of the identity; none for who lives in memory only.
+    pub fn folder(&self) -> Option<PathBuf> {
+        let identity = &self.0.files.as_ref()?.identity;
+        Some(identity.parent().map(PathBuf::from).unwrap_or_default())
+    }
+
     /// Tells when something else is in force.
     pub fn changes(&self) -> watch::Receiver<Arc<Held>> {
         self.0.held.subscribe()

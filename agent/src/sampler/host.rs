@@ -5,6 +5,7 @@ use super::worker::{self, Answer, Countdown, Desk, Outcome, Request};
 use super::{Row, Source};
 use crate::root::Root;
 use crate::sensors::{Form, Reading, Sensor, SensorError};
+use dsmil_authority::Values;
 use dsmil_protocol::ids::Tick;
 use dsmil_protocol::metric::{Metric, MetricSet, Scale};
 use dsmil_runtime::clock::Clock;
@@ -55,6 +56,7 @@ pub struct HostSource {
     answers: Receiver<Answer>,
     countdown: Arc<Countdown>,
     set: Arc<MetricSet>,
+    settings: watch::Receiver<Arc<Values>>,
     reports: watch::Sender<Vec<SensorReport>>,
 }
 
@@ -68,6 +70,10 @@ struct Slot {
     changed: bool,
     /// Its columns in the set.
     columns: Range<usize>,
+    /// The fleet's settings say that it is not read at all: it has no columns then.
+    off: bool,
+    /// It was to be read at the last tick; if not, its values are absent and its verdict is of an earlier tick.
+    is_due: bool,
     /// Not all of its metrics found room in the set.
     cut: bool,
     verdict: Verdict,
@@ -86,13 +92,17 @@ impl HostSource {
             reading: Some(Reading::new()),
             changed: true,
             columns: 0..0,
+            off: false,
+            is_due: true,
             cut: false,
             verdict: Verdict::Ok,
             took: None,
         });
         let slots: Vec<Slot> = slots.collect();
         let reports = watch::Sender::new(slots.iter().map(Slot::report).collect());
-        Self { clock, slots, answers, countdown, set: Arc::new(Columns::new().finish()), reports }
+        // Until it follows others: every sensor at every tick.
+        let settings = watch::channel(Arc::default()).1;
+        Self { clock, slots, answers, countdown, set: Arc::new(Columns::new().finish()), settings, reports }
     }
 
     /// How each sensor did at the last tick.
@@ -115,9 +125,21 @@ impl HostSource {
         }
     }
 
-    fn ask(&mut self, tick: Tick) {
-        self.countdown.start(tick, self.slots.iter().filter(|slot| slot.reading.is_some()).count());
+    /// Sensors of an interval are read at its multiples, whenever the agent was started.
+    fn plan(&mut self, tick: Tick) {
+        let settings = self.settings.borrow().clone();
         for slot in &mut self.slots {
+            let interval = settings.interval_of(slot.name);
+            slot.changed |= slot.off != interval.is_none();
+            slot.off = interval.is_none();
+            slot.is_due = interval.is_some_and(|seconds| tick.0.is_multiple_of(u64::from(seconds.max(1))));
+        }
+    }
+
+    fn ask(&mut self, tick: Tick) {
+        let is_asked = |slot: &Slot| slot.is_due && slot.reading.is_some();
+        self.countdown.start(tick, self.slots.iter().filter(|slot| is_asked(slot)).count());
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_due) {
             let Some(reading) = slot.reading.take() else { continue };
             // The thread waits with an empty channel, or it would have the reading: this cannot fail while it lives,
             // and a dead one is late for ever, which is what its verdict will say.
@@ -159,6 +181,7 @@ impl HostSource {
             let known = &self.set.metrics()[slot.columns.clone()];
             // The metrics of a sensor that hangs stay as they were, so that its hanging does not change the set.
             let count = match &slot.reading {
+                _ if slot.off => 0,
                 Some(reading) => {
                     let count = columns.add(reading.metrics());
                     slot.cut = count < reading.metrics().count();
@@ -180,12 +203,13 @@ impl HostSource {
             if slot.cut && slot.verdict == Verdict::Ok {
                 slot.verdict = Verdict::Failed(SensorError::TooMany { reported: slot.columns.len() });
             }
-            values.push(Some(u64::from(slot.verdict == Verdict::Ok)));
-            values.push(slot.took.and_then(|took| u64::try_from(took.as_micros()).ok()));
+            let success = slot.is_due.then_some(u64::from(slot.verdict == Verdict::Ok));
+            let took = slot.took.filter(|_| slot.is_due);
+            values.extend([success, took.and_then(|took| u64::try_from(took.as_micros()).ok())]);
         }
         for slot in &self.slots {
             // A reading that is back from an earlier tick has metrics, but no value of this one.
-            let fresh = slot.reading.as_ref().filter(|_| !matches!(slot.verdict, Verdict::Late { .. }));
+            let fresh = slot.reading.as_ref().filter(|_| slot.is_due && !matches!(slot.verdict, Verdict::Late { .. }));
             let end = values.len() + slot.columns.len();
             values.extend(fresh.into_iter().flat_map(Reading::values).take(slot.columns.len()));
             values.resize(end, None);
@@ -199,6 +223,7 @@ impl Source for HostSource {
         let deadline = self.clock.mono().saturating_add(DEADLINE);
         let wall_ms = self.clock.wall_ms();
         self.take_answers(tick); // Of sensors that hung: they are asked again.
+        self.plan(tick);
         self.ask(tick);
         tokio::select! {
             () = self.countdown.finished() => {}
@@ -213,6 +238,10 @@ impl Source for HostSource {
             }
         });
         row
+    }
+
+    fn follow(&mut self, settings: watch::Receiver<Arc<Values>>) {
+        self.settings = settings;
     }
 }
 

@@ -9,12 +9,14 @@ mod worker;
 
 pub use host::{DEADLINE, HostSource, SensorReport, Verdict};
 
+use dsmil_authority::Values;
 use dsmil_protocol::ids::{Tick, TickRange};
 use dsmil_protocol::metric::MetricSet;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Stop;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Everything sampled at one tick.
 #[derive(Clone, Debug)]
@@ -33,6 +35,9 @@ pub struct Row {
 pub trait Source: Send {
     /// Samples everything for `tick`. It must return well before the next tick.
     fn collect(&mut self, tick: Tick) -> impl Future<Output = Row> + Send;
+
+    /// From now on samples what the fleet's settings say. A source without sensors has nothing to follow.
+    fn follow(&mut self, _settings: watch::Receiver<Arc<Values>>) {}
 }
 
 /// Samples at every whole second since boot, until `stop`, and hands each row to `sink` with the ticks that were missed

@@ -5,6 +5,9 @@ use super::*;
 use crate::root::Root;
 use crate::sensors::tree::{Tree, series};
 use crate::sensors::{Form, MAX_SENSOR_METRICS, Reading, Sensor, SensorError, all};
+use dsmil_authority::SensorSetting;
+use dsmil_protocol::batch::{Batch, BatchHeader, Matrix, Stamp, encode};
+use dsmil_protocol::ids::BootId;
 use dsmil_protocol::metric::Scale;
 use dsmil_runtime::clock::ManualClock;
 use dsmil_runtime::supervise::{Drained, Supervisor};
@@ -355,4 +358,80 @@ async fn this_host_in_rows() {
     assert!(rows.iter().all(|row| row.values.len() == row.set.metrics().len()));
     let uptime = value(&rows[1], "dsmil_uptime_seconds");
     assert!(uptime >= value(&rows[0], "dsmil_uptime_seconds") && uptime.is_some());
+}
+
+/// Settings under which a stage samples, to be changed.
+fn following(stage: &mut Stage, values: Values) -> watch::Sender<Arc<Values>> {
+    let settings = watch::Sender::new(Arc::new(values));
+    stage.source.follow(settings.subscribe());
+    settings
+}
+
+#[tokio::test]
+async fn a_sensor_with_an_interval_is_absent_in_between_and_one_that_is_off_is_gone() {
+    let mut s = stage(&["slow", "off", "each"]);
+    let sensors = vec![("off".to_owned(), SensorSetting::Off), ("each".to_owned(), SensorSetting::EveryS(1))];
+    let settings = following(&mut s, Values { interval_s: Some(5), sensors, ..Values::default() });
+    let mut set = None;
+    for tick in 10..=20 {
+        // Who is asked without being told what to do hangs, and the deadline would have to pass.
+        if tick % 5 == 0 {
+            s.hands[0].send(push(&[("s", tick)])).expect("a sensor");
+        }
+        s.hands[2].send(push(&[("e", tick)])).expect("a sensor");
+        let row = s.tick(tick, 0).await;
+        let is_due = tick % 5 == 0;
+        assert_eq!((value(&row, "s"), value(&row, "e")), (is_due.then_some(tick), Some(tick)));
+        let success = |name: &str| value(&row, &format!("node_scrape_collector_success{{collector=\"{name}\"}}"));
+        assert_eq!((success("slow"), success("off"), success("each")), (is_due.then_some(1), None, Some(1)));
+        assert!(!row.set.metrics().iter().any(|metric| metric.name == "o"), "it has no column");
+        let set = set.get_or_insert_with(|| Arc::clone(&row.set));
+        assert!(Arc::ptr_eq(set, &row.set), "resting does not change the set");
+    }
+    settings.send_replace(Arc::default());
+    let acts = [push(&[("s", 1)]), push(&[("o", 2)]), push(&[("e", 3)])];
+    s.hands.iter().zip(acts).for_each(|(hand, act)| hand.send(act).expect("a sensor"));
+    let row = s.tick(21, 0).await;
+    assert_eq!(["s", "o", "e"].map(|name| value(&row, name)), [Some(1), Some(2), Some(3)], "and all are back");
+    let sensors = vec![("each".to_owned(), SensorSetting::Off)];
+    settings.send_replace(Arc::new(Values { sensors, ..Values::default() }));
+    s.hands[0].send(push(&[("s", 1)])).expect("a sensor");
+    s.hands[1].send(push(&[("o", 2)])).expect("a sensor");
+    let row = s.tick(22, 0).await;
+    assert!(!row.set.metrics().iter().any(|metric| metric.name == "e"), "its columns go when it is turned off");
+    assert_eq!((value(&row, "s"), value(&row, "o")), (Some(1), Some(2)));
+}
+
+#[tokio::test]
+async fn a_sensor_that_is_read_one_tick_in_ten_costs_a_fraction_of_its_bytes() {
+    const METRICS: [&str; 20] = [
+        "m0", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "m9", "n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7",
+        "n8", "n9",
+    ];
+    let mut bytes = Vec::new();
+    for interval in [1, 10] {
+        let mut s = stage(&["busy"]);
+        let _settings = following(&mut s, Values { interval_s: Some(interval), ..Values::default() });
+        let mut rows = Vec::new();
+        for tick in 10..20 {
+            if tick % u64::from(interval) == 0 {
+                // Numbers in which nothing repeats.
+                let noise = |at: usize| (tick * 31 + at as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20;
+                let metrics: Vec<_> = METRICS.iter().enumerate().map(|(at, name)| (*name, noise(at))).collect();
+                s.hands[0].send(Act::Push(metrics)).expect("a sensor");
+            }
+            rows.push(s.tick(tick, 0).await);
+        }
+        let (set, metrics) = (rows[0].set.id(), rows[0].values.len());
+        assert!(rows.iter().all(|row| row.set.id() == set), "one set, one batch");
+        let stamps = rows.iter().map(|row| Stamp { tick: row.tick, wall_ms: row.wall_ms }).collect();
+        let header = BatchHeader { boot: BootId([1; 16]), set, metrics, stamps };
+        let mut matrix = Matrix::new(metrics, rows.len());
+        for (t, row) in rows.iter().enumerate() {
+            row.values.iter().enumerate().for_each(|(metric, value)| matrix.set(metric, t, *value));
+        }
+        bytes.push(encode(&Batch { header, matrix }).expect("a batch").len());
+    }
+    println!("a batch of 10 ticks: {} bytes each second, {} bytes one second in ten", bytes[0], bytes[1]);
+    assert!(bytes[1] * 4 < bytes[0], "{bytes:?}");
 }

@@ -188,6 +188,12 @@ impl Database {
         if answer == "ok" { Ok(()) } else { Err(Damage::Corrupt(answer).into()) }
     }
 
+    /// Gives the file another capacity; while its tmpfs is full it does not grow to a greater one.
+    pub(super) fn set_capacity(&mut self, capacity_bytes: u64, is_full: bool) -> Result<(), rusqlite::Error> {
+        self.capacity_pages = capacity_bytes / PAGE;
+        self.set_limit(is_full.then_some(self.limit_pages))
+    }
+
     /// Lets the file grow to `pages` (to its capacity if none are given).
     pub(super) fn set_limit(&mut self, pages: Option<u64>) -> Result<(), rusqlite::Error> {
         self.limit_pages = pages.unwrap_or(self.capacity_pages).min(self.capacity_pages);

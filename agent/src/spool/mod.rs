@@ -226,6 +226,18 @@ impl Spool {
         Ok(report.set_aside)
     }
 
+    /// From now on keeps to another capacity, and makes batches of other lengths. What is over a lower capacity goes when the
+    /// next tick needs room, the oldest first, counted.
+    pub fn set_limits(&mut self, capacity_bytes: u64, batch_ticks: usize) -> Result<(), SpoolError> {
+        self.config.capacity_bytes = capacity_bytes.max(MIN_CAPACITY);
+        self.config.batch_ticks = batch_ticks.clamp(1, MAX_TICKS);
+        let (capacity, is_full) = (self.config.capacity_bytes, self.tmpfs_full);
+        match &mut self.db {
+            Some(db) => db.set_capacity(capacity, is_full).map_err(|error| Failure::from(error).into()),
+            None => Ok(()),
+        }
+    }
+
     /// Bytes of the file that are in use.
     fn used_bytes(&self) -> u64 {
         // A file that cannot be read says so elsewhere.

@@ -286,3 +286,49 @@ fn the_file_is_private_and_a_second_agent_is_refused() {
     let small = SpoolConfig { capacity_bytes: MIN_CAPACITY - 1, ..config };
     assert!(matches!(Spool::open(small, BOOT, Clock::manual().0), Err(SpoolError::Config(_))));
 }
+
+#[test]
+fn a_lower_capacity_evicts_the_oldest_with_the_next_tick_and_a_higher_one_is_used_again() {
+    let bench = Bench::new();
+    let mut spool = bench.filled(1..=4000);
+    let before = spool.status();
+    assert!(before.totals.ticks_evicted == 0 && before.used_bytes > 800 << 10, "{before:?}");
+    spool.set_limits(600 << 10, 4).expect("changed");
+    assert_eq!(spool.status().ticks_waiting, before.ticks_waiting, "nothing goes before room is needed");
+    for tick in 4001..=4100 {
+        spool.push(&bench.row(tick), None).expect("taken");
+    }
+    let lower = spool.status();
+    assert!(lower.used_bytes <= 600 << 10 && lower.capacity_bytes == 600 << 10, "{lower:?}");
+    let lost: u64 = gaps_of(&mut spool)
+        .iter()
+        .map(|(first, last, why)| {
+            assert_eq!(*why, GapReason::Evicted);
+            last - first + 1
+        })
+        .sum();
+    assert_eq!(lost + lower.ticks_waiting, 4100, "every tick is in one place");
+    spool.set_limits(4 << 20, 4).expect("changed");
+    for tick in 4101..=6100 {
+        spool.push(&bench.row(tick), None).expect("taken");
+    }
+    assert_eq!(spool.status().ticks_waiting, lower.ticks_waiting + 2000, "nothing more went");
+    assert!(spool.status().used_bytes > 600 << 10);
+}
+
+#[test]
+fn batches_have_their_new_length_from_the_next_one_on() {
+    let bench = Bench::new();
+    let mut spool = bench.filled(1..=6);
+    spool.set_limits(bench.capacity_bytes, 10).expect("changed");
+    for tick in 7..=24 {
+        spool.push(&bench.row(tick), None).expect("taken");
+    }
+    assert_eq!(ranges(&mut spool), [(15, 24), (5, 14), (1, 4)]);
+    for tick in 25..=31 {
+        spool.push(&bench.row(tick), None).expect("taken");
+    }
+    spool.set_limits(bench.capacity_bytes, 4).expect("changed");
+    spool.push(&bench.row(32), None).expect("taken");
+    assert_eq!(ranges(&mut spool)[..2], [(29, 32), (25, 28)], "more than one now");
+}

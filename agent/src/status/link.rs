@@ -93,6 +93,11 @@ impl LinkBoard {
         self.with(|link| link.last_ack = Some(now));
     }
 
+    /// When the last acknowledgement came, on the monotonic clock.
+    pub fn acknowledged_at(&self) -> Option<Duration> {
+        self.with(|link| link.last_ack)
+    }
+
     /// When the host booted on the aggregator's clock, by the newest exchange of times.
     pub fn compared(&self, epoch: BootEpoch) {
         self.with(|link| link.epoch = Some(epoch));

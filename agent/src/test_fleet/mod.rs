@@ -9,7 +9,7 @@ mod server;
 pub(crate) use link::{LinkServer, Reaction, Said};
 pub(crate) use server::{Asked, JoinServer};
 
-use dsmil_authority::{Fingerprint, Issuer, TrustBundle};
+use dsmil_authority::{Fingerprint, Issuer, OrderKey, TrustBundle};
 use dsmil_crypto::csr::{self, CheckedCsr};
 use dsmil_crypto::identity::Identity;
 use dsmil_crypto::issue::{FleetIssuer, FleetRoot, IssuerKey, LEAF_LIFETIME};
@@ -71,7 +71,18 @@ impl Fleet {
 
     /// The same, with keys that are shut out.
     pub(crate) fn bundle_without(&self, version: u64, issued_s: i64, revoked: Vec<Fingerprint>) -> Vec<u8> {
-        let bundle = TrustBundle {
+        self.signed(TrustBundle { revoked, ..self.plain(version, issued_s) })
+    }
+
+    /// What a host trusts whose bundle lists an order key.
+    pub(crate) fn trust_listing(&self, version: u64, key: &SigningKey) -> Trust {
+        let order_keys = vec![OrderKey { name: "orders-1".into(), public_key: key.public_key().to_vec() }];
+        let bundle = self.signed(TrustBundle { order_keys, ..self.plain(version, NOW) });
+        Trust::own(&bundle).expect("a bundle")
+    }
+
+    fn plain(&self, version: u64, issued_s: i64) -> TrustBundle {
+        TrustBundle {
             version,
             trust_domain: domain().to_string(),
             issued_s,
@@ -79,9 +90,12 @@ impl Fleet {
             roots: vec![self.root.certificate().to_vec()],
             issuers: vec![self.listed.clone()],
             order_keys: vec![],
-            revoked,
+            revoked: vec![],
             retired: vec![],
-        };
+        }
+    }
+
+    fn signed(&self, bundle: TrustBundle) -> Vec<u8> {
         sign(&bundle, &[&self.root]).expect("signed")
     }
 

@@ -4,12 +4,14 @@ use super::ending::End;
 use super::lanes::Lanes;
 use super::{Attempt, Progress, Shared, SharedSpool, UplinkConfig};
 use crate::credentials::Credentials;
+use crate::fleet_settings::SettingsDesk;
 use crate::spool::BatchKey;
 use crate::status::LinkBoard;
 use dsmil_protocol::error::ErrorCode;
+use dsmil_protocol::health::Health;
 use dsmil_protocol::ids::BootId;
 use dsmil_protocol::message::{
-    Accounted, GapRecord, GoodbyeReason, Hello, HostTimes, MAX_GAPS, PROTOCOL_VERSION, Rejected,
+    Accounted, GapRecord, GoodbyeReason, Hello, HostTimes, MAX_GAPS, PROTOCOL_VERSIONS, Rejected,
 };
 use dsmil_protocol::metric::SetId;
 use dsmil_protocol::reader::FrameReader;
@@ -41,6 +43,9 @@ pub(super) struct Drive {
     progress: watch::Receiver<Progress>,
     board: LinkBoard,
     credentials: Credentials,
+    settings: SettingsDesk,
+    /// What the aggregator was told of the settings.
+    told: Option<Health>,
     /// The batch that went out live last.
     live: Option<BatchKey>,
     gaps: Vec<GapRecord>,
@@ -57,11 +62,11 @@ impl Drive {
         connection: quinn::Connection,
         shared: Shared,
     ) -> Result<Self, End> {
-        let Shared { clock, supervisor, spool, progress, board, credentials, .. } = shared;
+        let Shared { clock, supervisor, spool, progress, board, credentials, settings, .. } = shared;
         let (send, receive) = connection.open_bi().await.map_err(|error| End::of(&error))?;
         let now = now(&clock);
         let hello = Hello {
-            versions: vec![PROTOCOL_VERSION],
+            versions: PROTOCOL_VERSIONS.to_vec(),
             host: config.host.clone(),
             boot: config.boot,
             devices: config.devices.clone(),
@@ -82,6 +87,8 @@ impl Drive {
             progress,
             board,
             credentials,
+            settings,
+            told: None,
             live,
             gaps: Vec::new(),
             gaps_at: Duration::ZERO,
@@ -138,6 +145,7 @@ impl Drive {
             end = end.or(self.handle(event, now));
         }
         if self.session.is_open() {
+            self.keep_to_settings(now);
             self.send_gaps(now);
             self.send_live(now);
             self.send_backlog(now);
@@ -195,6 +203,7 @@ impl Drive {
             Event::Rejected(boot, rejected) => self.set_aside(boot, rejected),
             Event::NeedSets(sets) => sets.into_iter().for_each(|set| self.tell_set(set, now)),
             Event::TrustBundle(bundle) => return self.take_bundle(&bundle),
+            Event::Settings(settings) => self.settings.take(&settings),
             Event::Closed(closed) => return Some(End::Closed(closed)),
         }
         None
@@ -210,6 +219,17 @@ impl Drive {
         let is_new = self.credentials.accept_bundle(bundle).unwrap_or(false);
         let refusal = self.credentials.current().link().authenticate(&self.connection).err().filter(|_| is_new)?;
         Some(End::Handshake { refusal, ours: true })
+    }
+
+    /// Keeps to the backlog's cap, and says what has become of the settings when it has changed.
+    fn keep_to_settings(&mut self, now: Now) {
+        let cap = self.settings.values().backlog_kib_per_second.map(|kib| kib.saturating_mul(1024));
+        self.session.cap_backlog(cap);
+        let health = self.settings.health();
+        if self.session.speaks_of_settings() && self.told.as_ref() != Some(&health) {
+            self.session.send_health(&health, now);
+            self.told = Some(health);
+        }
     }
 
     /// What the aggregator once acknowledged and now lacks is said to be lost, or it would wait for it for ever.

@@ -10,6 +10,7 @@ mod lanes;
 
 use crate::addresses::Addresses;
 use crate::credentials::{Credentials, Want};
+use crate::fleet_settings::SettingsDesk;
 use crate::spool::{BatchKey, Spool};
 use crate::status::LinkBoard;
 use caller::Caller;
@@ -91,6 +92,8 @@ pub struct Shared {
     pub credentials: Credentials,
     /// Whom to call.
     pub addresses: Addresses,
+    /// The fleet's settings here.
+    pub settings: SettingsDesk,
 }
 
 /// The uplink of one host.

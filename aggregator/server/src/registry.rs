@@ -1,19 +1,20 @@
-//! The registry as it is now, in memory: which host may speak with which key.
+//! The registry as it is now, in memory: which host may speak with which key, and which settings it is offered.
 //!
 //! The table is on disk (`dsmil_store::state`) and other programs change it: `dsmil-aggregator host revoke` beside a running
 //! aggregator does. So its revision is asked each second, and whoever holds a session watches and judges it anew.
 
 use crate::credentials::Credentials;
+use crate::settings::Offers;
 use dsmil_authority::Fingerprint;
 use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::HostName;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::periodic;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
-use dsmil_store::state::{HostRow, Revision, State, StateError};
+use dsmil_store::state::{HostRow, Revision, SettingsReport, State, StateError};
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -25,6 +26,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct Registry {
     state: State,
     hosts: watch::Sender<Arc<HashMap<HostName, HostRow>>>,
+    offers: watch::Sender<Arc<Offers>>,
+    /// The newest settings and the trust bundle that `offers` are of: verifying them is not cheap.
+    offers_of: Arc<Mutex<Option<(u64, u64)>>>,
+    /// What hosts have said of their settings.
+    reports: Arc<Mutex<HashMap<HostName, SettingsReport>>>,
 }
 
 impl Registry {
@@ -36,8 +42,16 @@ impl Registry {
         supervisor: &Supervisor,
     ) -> Result<Self, StateError> {
         let revision = state.revision().await?;
-        let registry = Self { state, hosts: watch::Sender::new(Arc::default()) };
+        let reports = state.settings_reports().await?.rows.into_iter().map(|row| (row.host, row.report)).collect();
+        let registry = Self {
+            state,
+            hosts: watch::Sender::new(Arc::default()),
+            offers: watch::Sender::default(),
+            offers_of: Arc::default(),
+            reports: Arc::new(Mutex::new(reports)),
+        };
         registry.read().await?;
+        registry.read_settings(&credentials).await?;
         let (follower, clock, stop) = (registry.clone(), clock.clone(), supervisor.stop());
         supervisor.spawn("registry", OnFailure::Stop, async move {
             let seen = tokio::sync::Mutex::new(revision);
@@ -71,6 +85,8 @@ impl Registry {
                 Err(error) => tracing::error!(error = format!("{error:#}"), "a trust bundle was refused"),
             }
         }
+        // After the bundle: it says whose settings count.
+        self.read_settings(credentials).await?;
         *seen = now;
         Ok(())
     }
@@ -82,6 +98,55 @@ impl Registry {
         }
         let hosts = listed.rows.into_iter().map(|row| (row.name.clone(), row)).collect();
         self.hosts.send_replace(Arc::new(hosts));
+        Ok(())
+    }
+
+    async fn read_settings(&self, credentials: &Credentials) -> Result<(), StateError> {
+        let trust = credentials.held().trust.clone();
+        let of = (self.state.newest_settings().await?, trust.version());
+        if *self.offers_of.lock().unwrap_or_else(PoisonError::into_inner) == Some(of) {
+            return Ok(());
+        }
+        let listed = self.state.settings().await?;
+        for damaged in &listed.damaged {
+            tracing::error!(%damaged, "settings of the fleet are offered to nobody");
+        }
+        let offers = Offers::of(&listed.rows, &trust);
+        self.offers.send_if_modified(|held| {
+            let is_other = **held != offers;
+            if is_other {
+                *held = Arc::new(offers);
+            }
+            is_other
+        });
+        *self.offers_of.lock().unwrap_or_else(PoisonError::into_inner) = Some(of);
+        Ok(())
+    }
+
+    /// The settings that hosts are offered.
+    pub fn offers(&self) -> Arc<Offers> {
+        Arc::clone(&self.offers.borrow())
+    }
+
+    /// Changes when settings were pushed.
+    pub fn watch_offers(&self) -> watch::Receiver<Arc<Offers>> {
+        self.offers.subscribe()
+    }
+
+    /// What a host has said of its settings last.
+    pub fn settings_report(&self, host: &HostName) -> Option<SettingsReport> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).get(host).cloned()
+    }
+
+    /// Notes what a host says of its settings.
+    pub async fn report_settings(
+        &self,
+        host: &HostName,
+        report: SettingsReport,
+        now_ms: i64,
+    ) -> Result<(), StateError> {
+        self.state.report_settings(host, report.clone(), now_ms).await?;
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).insert(host.clone(), report);
         Ok(())
     }
 

@@ -23,6 +23,12 @@ pub(super) fn of_status(status: &Status) -> Vec<String> {
     let now_s = status.clock.wall_ms.div_euclid(1000);
     all.extend(of_identity(&status.identity, now_s));
     all.extend(of_trust(&status.trust, now_s));
+    if let Some(refused) = &status.settings.refused {
+        all.push(format!(
+            "settings of the fleet were refused: {}: {}. {}",
+            refused.fault, refused.what, refused.remedy
+        ));
+    }
     for sensor in status.sensors.iter().filter(|sensor| !sensor.ok) {
         let trouble = sensor.trouble.as_deref().unwrap_or("it reports nothing");
         all.push(format!("sensor {}: {trouble}", sensor.name));

@@ -2,8 +2,8 @@
 
 use super::screen::{Screen, Tone, count, number, size, span, span_ms};
 use dsmil_agent::status::{
-    ClockStatus, GapSummary, IdentityStatus, LinkState, LinkStatus, RenewalFailure, SensorStatus, SpoolStatus, Status,
-    TrustStatus,
+    ClockStatus, GapSummary, IdentityStatus, LinkState, LinkStatus, RenewalFailure, SensorStatus, SettingsStatus,
+    SpoolStatus, Status, TrustStatus,
 };
 
 pub(super) fn draw(status: &Status, screen: &mut Screen) {
@@ -17,6 +17,7 @@ pub(super) fn draw(status: &Status, screen: &mut Screen) {
     let now_s = status.clock.wall_ms.div_euclid(1000);
     identity(&status.identity, now_s, screen);
     trust(&status.trust, now_s, screen);
+    settings(&status.settings, screen);
     clock(&status.clock, screen);
     sensors(&status.sensors, screen);
 }
@@ -43,6 +44,30 @@ fn trust(trust: &TrustStatus, now_s: i64, screen: &mut Screen) {
     screen.field("trust", tone, &format!("bundle {version} of {trust_domain}, {}", validity(*expires_s, now_s)));
     if let Some(why) = refused {
         screen.field("", Tone::Bad, &format!("another was refused: {why}"));
+    }
+}
+
+/// A line for each thing there is to say; none on a host that no settings were ever pushed to.
+fn settings(settings: &SettingsStatus, screen: &mut Screen) {
+    let SettingsStatus { in_force, target, on_trial, trial_left_s, refused, unknown_sensors } = settings;
+    let target = target.as_deref().unwrap_or("nobody");
+    let before = if *in_force == 0 { "agent.toml alone".into() } else { format!("settings {in_force}") };
+    let text = match (on_trial, in_force) {
+        (Some(version), _) => {
+            let left = span(trial_left_s.unwrap_or(0));
+            Some(format!("{version} for {target}, on trial for {left} more; {before} before"))
+        }
+        (None, 0) => refused.as_ref().map(|_| "none in force: agent.toml counts alone".to_owned()),
+        (None, version) => Some(format!("{version} for {target}")),
+    };
+    let Some(text) = text else { return };
+    screen.field("settings", Tone::Plain, &text);
+    if let Some(refused) = refused {
+        let which = if refused.version == 0 { "others".into() } else { refused.version.to_string() };
+        screen.field("", Tone::Bad, &format!("{which} refused: {}: {}", refused.fault, refused.what));
+    }
+    if !unknown_sensors.is_empty() {
+        screen.field("", Tone::Plain, &format!("this agent has no {}", unknown_sensors.join(", ")));
     }
 }
 

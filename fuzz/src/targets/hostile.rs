@@ -87,6 +87,7 @@ fn allowed(tlvs: &Tlvs, kind: MessageType, incoming: &Incoming) {
     let of_its_kind = match incoming {
         Incoming::Hello(hello) => kind == MessageType::Hello && hello.host == grant().host,
         Incoming::Heartbeat(_) => kind == MessageType::Heartbeat,
+        Incoming::Health(health) => kind == MessageType::Health && health.is_bounded(),
         Incoming::Telemetry(_) | Incoming::Poison(_) => kind == MessageType::Telemetry,
         Incoming::Gap(gap) => kind == MessageType::Gap && gap.is_bounded(),
         Incoming::MetricSet(_) => kind == MessageType::MetricSet,
@@ -160,7 +161,7 @@ fn check(events: &[Event], session: &AgentSession) {
                 assert!(accounted.ranges.len() <= MAX_RANGES && accounted.ranges.iter().all(|r| r.first <= r.last));
             }
             Event::Closed(_) => assert!(session.is_closed()),
-            Event::Rejected(..) | Event::NeedSets(_) | Event::TrustBundle(_) => {}
+            Event::Rejected(..) | Event::NeedSets(_) | Event::TrustBundle(_) | Event::Settings(_) => {}
         }
     }
     if let Some(epoch) = session.epoch() {

@@ -2,6 +2,7 @@
 
 use super::{Target, choose};
 use crate::memory;
+use dsmil_protocol::health::{Health, RefusedSettings};
 use dsmil_protocol::ids::{BootId, DeviceId, HostName, Tick, TickRange};
 use dsmil_protocol::message::{
     Accounted, Ack, BootAccount, Config, Echo, Exchange, Gap, GapReason, GapRecord, Goodbye, GoodbyeReason, Heartbeat,
@@ -25,7 +26,7 @@ const SWELL: usize = 64;
 
 /// The first byte says which message.
 fn run(input: &[u8]) {
-    let (kind, payload) = choose(input, 9);
+    let (kind, payload) = choose(input, 10);
     match kind {
         0 => one::<Hello>(payload),
         1 => one::<Welcome>(payload),
@@ -35,6 +36,7 @@ fn run(input: &[u8]) {
         5 => one::<Goodbye>(payload),
         6 => one::<Gap>(payload),
         7 => one::<NeedMetricSet>(payload),
+        9 => one::<Health>(payload),
         _ => one::<Refusal>(payload),
     }
 }
@@ -91,6 +93,8 @@ fn seeds() -> Vec<Vec<u8>> {
     let echo = Some(Echo { heartbeat_boot_ns: 5, received_wall_ns: 6, answered_wall_ns: 7 });
     let gaps =
         [GapReason::Evicted, GapReason::Rejected(27)].map(|reason| GapRecord { boot, ticks: ticks(1, 2), reason });
+    let refused = Some(RefusedSettings { version: 300, fault: 2, detail: "x".into() });
+    let health = Health { in_force: 7, on_trial: 300, refused, unknown_sensors: vec!["gpu".into()] };
     let all = [
         hello.encode(),
         welcome.encode(),
@@ -101,6 +105,7 @@ fn seeds() -> Vec<Vec<u8>> {
         Gap { gaps: gaps.to_vec() }.encode(),
         NeedMetricSet { sets: vec![SetId([3; 16])] }.encode(),
         Refusal { code: 1, detail: "x".into() }.encode(),
+        health.encode(),
     ];
     (0..).zip(all).map(|(kind, payload)| [&[kind], &payload[..]].concat()).collect()
 }

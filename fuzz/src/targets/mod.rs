@@ -3,6 +3,7 @@
 mod batches;
 mod certificates;
 mod columns;
+mod fleet_settings;
 mod frames;
 mod hostile;
 mod join_messages;
@@ -45,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     join_messages::TARGET,
     join_tokens::TARGET,
     trust_bundles::TARGET,
+    fleet_settings::TARGET,
     requests::TARGET,
     certificates::TARGET,
     queries::TARGET,

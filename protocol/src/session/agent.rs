@@ -7,7 +7,7 @@ use crate::frame::{Flags, Frame, MessageType};
 use crate::ids::{BootId, Tick, TickRange};
 use crate::message::{
     Accounted, Ack, Config, Echo, Exchange, Gap, GapRecord, Goodbye, GoodbyeReason, Heartbeat, Hello, HostTimes,
-    Message, NeedMetricSet, PROTOCOL_VERSION, Refusal, Rejected, Settings, Welcome,
+    Message, NeedMetricSet, Refusal, Rejected, Settings, Welcome,
 };
 use crate::metric::SetId;
 use std::collections::{BTreeMap, VecDeque};
@@ -65,6 +65,8 @@ pub enum Event {
     NeedSets(Vec<SetId>),
     /// The aggregator has another trust bundle: verify it, and keep it if it is newer. Nothing here has judged it.
     TrustBundle(Vec<u8>),
+    /// The aggregator has settings of the fleet for us: verify them. Nothing here has judged them.
+    Settings(Vec<u8>),
     /// The session is over.
     Closed(Closed),
 }
@@ -83,7 +85,7 @@ pub enum Closed {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Greeting { until: Duration },
     Open { settings: Settings, heartbeat_at: Duration },
     Closed,
@@ -100,10 +102,13 @@ struct InFlight {
 /// The agent's side of one connection.
 #[derive(Debug)]
 pub struct AgentSession {
-    state: State,
+    pub(super) state: State,
+    /// What HELLO has offered, and what WELCOME chose of it; 0 before.
+    offered: Vec<u8>,
+    pub(super) version: u8,
     writer: Writer,
     output: VecDeque<Outgoing>,
-    events: VecDeque<Event>,
+    pub(super) events: VecDeque<Event>,
     /// By their numbers: no two with the same one at once.
     in_flight: BTreeMap<Tick, InFlight>,
     heard_at: Duration,
@@ -111,6 +116,8 @@ pub struct AgentSession {
     epoch: EpochEstimator,
     /// The moment from which the backlog may send on: each byte moves it on by its share of a second.
     backlog_free_at: Duration,
+    /// What the fleet's settings let the backlog have, bytes a second.
+    pub(super) backlog_cap: Option<u32>,
 }
 
 impl AgentSession {
@@ -118,6 +125,8 @@ impl AgentSession {
     pub fn start(speaker: Speaker, hello: &Hello, now: Now) -> Self {
         let mut session = Self {
             state: State::Greeting { until: now.mono + WELCOME_WITHIN },
+            offered: hello.versions.clone(),
+            version: 0,
             writer: Writer::new(speaker),
             output: VecDeque::new(),
             events: VecDeque::new(),
@@ -126,6 +135,7 @@ impl AgentSession {
             exchange: None,
             epoch: EpochEstimator::default(),
             backlog_free_at: now.mono,
+            backlog_cap: None,
         };
         session.say(hello, now);
         session
@@ -156,11 +166,7 @@ impl AgentSession {
                 self.need_sets(NeedMetricSet::decode(&frame.payload)?);
                 Ok(())
             }
-            MessageType::Config if open => {
-                let Config::TrustBundle(bundle) = Config::decode(&frame.payload)?;
-                self.events.push_back(Event::TrustBundle(bundle));
-                Ok(())
-            }
+            MessageType::Config if open => self.configured(Config::decode(&frame.payload)?),
             MessageType::Goodbye => {
                 self.close(Closed::Goodbye(Goodbye::decode(&frame.payload)?.reason));
                 Ok(())
@@ -175,9 +181,10 @@ impl AgentSession {
     }
 
     fn welcomed(&mut self, welcome: Welcome, now: Now) -> Result<(), ErrorCode> {
-        if welcome.version != PROTOCOL_VERSION {
+        if !self.offered.contains(&welcome.version) {
             return Err(ErrorCode::NoCommonVersion);
         }
+        self.version = welcome.version;
         // An aggregator that asks for nonsense gets the nearest sense: a heartbeat every 0 ms would eat the host.
         let settings = Settings {
             heartbeat_ms: welcome.settings.heartbeat_ms.clamp(100, 60_000),
@@ -327,8 +334,7 @@ impl AgentSession {
     /// Sends a batch, unless one of its number is in flight. The live lane always takes one (they come one in ten seconds),
     /// the backlog when there is room.
     pub fn send_batch(&mut self, lane: Lane, batch: SpooledBatch, now: Now) {
-        let State::Open { settings, .. } = self.state else { return };
-        if self.is_number_in_flight(batch.ticks.first) {
+        if !self.is_open() || self.is_number_in_flight(batch.ticks.first) {
             return;
         }
         let sent = InFlight { boot: batch.boot, ticks: batch.ticks, set: batch.set, since: now.mono };
@@ -336,7 +342,7 @@ impl AgentSession {
         let bytes =
             self.writer.frame(MessageType::Telemetry, Flags::REQUIRE_ACK, batch.ticks.first.0, batch.bytes, now);
         if lane == Lane::Backlog {
-            let share = bytes.len() as f64 / f64::from(settings.backlog_bytes_per_second);
+            let share = bytes.len() as f64 / self.backlog_rate();
             self.backlog_free_at = self.backlog_free_at.max(now.mono) + Duration::from_secs_f64(share);
         }
         self.output.push_back(Outgoing { lane, bytes });
@@ -375,7 +381,7 @@ impl AgentSession {
         self.events.pop_front()
     }
 
-    fn say<M: Message>(&mut self, message: &M, now: Now) {
+    pub(super) fn say<M: Message>(&mut self, message: &M, now: Now) {
         let bytes = self.writer.message(message, now);
         self.output.push_back(Outgoing { lane: Lane::Control, bytes });
     }

@@ -6,11 +6,12 @@ use super::{Lane, Limits, Now, Outgoing, Speaker, Writer};
 use crate::batch::{BatchHeader, decode_boot, decode_header};
 use crate::error::ErrorCode;
 use crate::frame::{Frame, MessageType};
+use crate::health::Health;
 use crate::ids::{BootId, DeviceId, HostName, Tick, TickRange};
 use crate::join::MAX_BUNDLE_LEN;
 use crate::message::{
     Accounted, Ack, Config, Echo, Gap, Goodbye, GoodbyeReason, Heartbeat, Hello, MAX_BOOTS, MAX_RANGES, MAX_REJECTED,
-    MAX_SETS, Message, NeedMetricSet, PROTOCOL_VERSION, Refusal, Rejected, Settings, Welcome, clip,
+    MAX_SETS, Message, NeedMetricSet, PROTOCOL_VERSIONS, Refusal, Rejected, SETTINGS_SINCE, Settings, Welcome, clip,
 };
 use crate::metric::{MetricSet, SetId};
 use crate::reader::ReadFault;
@@ -42,6 +43,8 @@ pub enum Incoming {
     Hello(Hello),
     /// Already answered.
     Heartbeat(Heartbeat),
+    /// What has become of the fleet's settings.
+    Health(Health),
     /// A batch: store it, then [`AggregatorSession::account`], or [`AggregatorSession::reject`] it.
     Telemetry(Telemetry),
     /// A frame in order around a batch that does not decode; already rejected, to be counted.
@@ -77,7 +80,7 @@ pub struct Fault {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Expecting,
     Greeted { boot_ns: u64, received_wall_ns: i64 },
     Open,
@@ -87,7 +90,9 @@ enum State {
 /// The aggregator's side of one connection.
 #[derive(Debug)]
 pub struct AggregatorSession {
-    state: State,
+    pub(super) state: State,
+    /// The best version that both speak, once HELLO has come.
+    pub(super) version: u8,
     grant: Grant,
     writer: Writer,
     replay: ReplayWindow,
@@ -105,6 +110,7 @@ impl AggregatorSession {
     pub fn accept(speaker: Speaker, grant: Grant) -> Self {
         Self {
             state: State::Expecting,
+            version: 0,
             grant,
             writer: Writer::new(speaker),
             replay: ReplayWindow::new(),
@@ -202,6 +208,7 @@ impl AggregatorSession {
         let incoming = match frame.kind {
             MessageType::Hello => Incoming::Hello(self.hello(&frame.payload, now)?),
             MessageType::Heartbeat => Incoming::Heartbeat(self.heartbeat(&frame.payload, now)?),
+            MessageType::Health if self.version >= SETTINGS_SINCE => Incoming::Health(Health::decode(&frame.payload)?),
             MessageType::Telemetry => self.telemetry(frame, now),
             MessageType::Gap => Incoming::Gap(Gap::decode(&frame.payload)?),
             MessageType::MetricSet => {
@@ -220,9 +227,11 @@ impl AggregatorSession {
                 self.state = State::Closed;
                 Incoming::Refusal(ErrorCode::from_number(refusal.code))
             }
-            MessageType::Welcome | MessageType::Ack | MessageType::NeedMetricSet | MessageType::Config => {
-                return Err(ErrorCode::OutOfTurn);
-            }
+            MessageType::Welcome
+            | MessageType::Ack
+            | MessageType::NeedMetricSet
+            | MessageType::Config
+            | MessageType::Health => return Err(ErrorCode::OutOfTurn),
         };
         // Last, so that a frame that any check refuses does not use up its number.
         self.replay.mark(sequence.unwrap_or(0));
@@ -231,9 +240,8 @@ impl AggregatorSession {
 
     fn hello(&mut self, payload: &[u8], now: Now) -> Result<Hello, ErrorCode> {
         let hello = Hello::decode(payload)?;
-        if !hello.versions.contains(&PROTOCOL_VERSION) {
-            return Err(ErrorCode::NoCommonVersion);
-        }
+        let common = PROTOCOL_VERSIONS.into_iter().find(|version| hello.versions.contains(version));
+        self.version = common.ok_or(ErrorCode::NoCommonVersion)?;
         if hello.host != self.grant.host {
             return Err(ErrorCode::IdentityMismatch);
         }
@@ -281,7 +289,7 @@ impl AggregatorSession {
     pub fn welcome(&mut self, settings: Settings, accounted: Vec<Accounted>, now: Now) {
         let State::Greeted { boot_ns, received_wall_ns } = self.state else { return };
         let welcome = Welcome {
-            version: PROTOCOL_VERSION,
+            version: self.version,
             settings,
             accounted: accounted.into_iter().take(MAX_BOOTS).map(bounded).collect(),
             hello_boot_ns: boot_ns,
@@ -371,7 +379,7 @@ impl AggregatorSession {
         self.output.pop_front()
     }
 
-    fn say<M: Message>(&mut self, message: &M, now: Now) {
+    pub(super) fn say<M: Message>(&mut self, message: &M, now: Now) {
         let bytes = self.writer.message(message, now);
         self.output.push_back(Outgoing { lane: Lane::Control, bytes });
     }

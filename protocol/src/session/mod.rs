@@ -11,6 +11,7 @@ pub mod agent;
 pub mod aggregator;
 mod limits;
 mod replay;
+mod settings;
 #[cfg(test)]
 mod tests;
 

@@ -259,7 +259,7 @@ impl Drive {
         }
         while let Some(event) = self.session.poll_event() {
             match event {
-                Event::Welcomed(_) | Event::TrustBundle(_) => {}
+                Event::Welcomed(_) | Event::TrustBundle(_) | Event::Settings(_) => {}
                 Event::Accounted(accounted) => self.accounted(&accounted),
                 Event::NeedSets(_) => self.session.send_metric_set(self.pusher.stock.set.encode(), self.pusher.now()),
                 Event::Rejected(_, rejected) => {

@@ -76,7 +76,7 @@ impl Peer {
                         self.rejected.insert(r.first, r.code);
                     }
                     Event::NeedSets(_) => self.session.send_metric_set(set("m").encode(), now(&self.clock)),
-                    Event::Welcomed(_) | Event::TrustBundle(_) | Event::Closed(_) => {}
+                    Event::Welcomed(_) | Event::TrustBundle(_) | Event::Settings(_) | Event::Closed(_) => {}
                 }
             }
             while let Some(out) = self.session.poll_output() {

@@ -2,13 +2,47 @@
 //! told whose leaf is not good any more.
 
 use super::Ingest;
-use dsmil_protocol::ids::{BootId, HostName, TickRange};
+use super::peer::{Peer, ahead};
+use dsmil_protocol::ids::{BootId, HostName, Tick, TickRange};
 use dsmil_protocol::message::{Accounted, Hello, MAX_RANGES};
 use dsmil_protocol::tick_set::TickSet;
 use dsmil_protocol::tlv::Classification;
 use dsmil_store::ledger::LossReason;
 use dsmil_store::record::StreamKey;
 use std::sync::Arc;
+
+impl Peer {
+    /// Takes the host in, or turns it away.
+    pub(super) async fn hello(&mut self, hello: Hello) {
+        let now = self.ingest.now();
+        if let Err(code) = self.judge_hello().await {
+            self.turn_away(code);
+            return;
+        }
+        self.bundle_version = hello.bundle_version;
+        let rtt_ns = i64::try_from(self.connection.rtt().as_nanos()).unwrap_or(i64::MAX);
+        self.epoch.first_guess(hello.times.boot_ns, now.wall_ns, rtt_ns);
+        self.since = Tick(hello.times.boot_ns / 1_000_000_000);
+        let accounted = account(&self.ingest, &hello, self.classification).await;
+        self.session.welcome(self.ingest.0.settings, accounted, self.ingest.now());
+        self.boot = Some(hello.boot);
+        self.offer_bundle();
+        self.note_old_agent().await;
+        self.ingest.0.telemetry.sessions.add(1);
+        let (remote, epoch) = (self.connection.remote_address(), self.epoch.epoch());
+        let (negotiated, peer) = (self.ingest.0.credentials.key_exchange().negotiated(), self.shown.clone());
+        tracing::info!(host = %self.host, %remote, boot = %hello.boot, "session opened");
+        self.ingest.0.live.welcomed(&self.host, |host| {
+            host.remote = Some(remote);
+            host.negotiated = Some(negotiated);
+            host.peer = Some(peer);
+            host.boot = Some(hello.boot);
+            host.agent_version = Some(hello.agent_version);
+            host.epoch = epoch;
+            host.wall_ahead_ns = epoch.map(|e| ahead(e.wall_ns, hello.times.boot_ns, hello.times.wall_ns));
+        });
+    }
+}
 
 /// The stream of one boot of a host.
 pub(super) fn key(ingest: &Ingest, host: &HostName, boot: BootId, classification: Classification) -> Arc<StreamKey> {

@@ -11,6 +11,7 @@ mod hello;
 mod judge;
 mod peer;
 mod sets;
+mod settings;
 mod streams;
 
 use crate::admission::Admission;

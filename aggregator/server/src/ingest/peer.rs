@@ -11,8 +11,9 @@ use dsmil_crypto::refusal::Refusal;
 use dsmil_protocol::clock::EpochEstimator;
 use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::frame::{Frame, MessageType};
+use dsmil_protocol::health::Health;
 use dsmil_protocol::ids::{BootId, HostName, Tick, TickRange};
-use dsmil_protocol::message::{GoodbyeReason, Heartbeat, Hello};
+use dsmil_protocol::message::{GoodbyeReason, Heartbeat};
 use dsmil_protocol::session::Now;
 use dsmil_protocol::session::aggregator::{AggregatorSession, Fault, Grant, Incoming};
 use dsmil_protocol::tlv::{Classification, Compartments};
@@ -80,6 +81,8 @@ pub(super) async fn run(
         number,
         enrolled,
         bundle_version: 0,
+        health: None,
+        settings_offered: 0,
         classification: grant.clearance,
         jobs,
         judged: Vec::new(),
@@ -116,6 +119,10 @@ pub(super) struct Peer {
     pub(super) enrolled: bool,
     /// The trust bundle that it has.
     pub(super) bundle_version: u64,
+    /// How it does with the fleet's settings, once it has said so.
+    pub(super) health: Option<Health>,
+    /// The newest settings that it was offered here.
+    pub(super) settings_offered: u64,
     /// What the fleet file gives this host's telemetry. A frame that claims less does not make it less.
     pub(super) classification: Classification,
     pub(super) jobs: mpsc::Sender<Job>,
@@ -139,6 +146,7 @@ impl Peer {
         let mut replaced = None;
         let mut registry = self.ingest.0.registry.watch();
         let mut credentials = self.ingest.0.credentials.watch();
+        let mut offers = self.ingest.0.registry.watch_offers();
         let mut reads = Vec::with_capacity(FRAMES_AHEAD);
         while !self.session.is_closed() {
             let newer = async {
@@ -159,6 +167,10 @@ impl Peer {
                 Some(done) = outcomes.recv() => self.settle(done, &mut outcomes),
                 Ok(()) = registry.changed(), if self.boot.is_some() => self.judge_key().await,
                 Ok(()) = credentials.changed(), if self.boot.is_some() => self.judge_leaf(),
+                Ok(()) = offers.changed(), if self.boot.is_some() => {
+                    self.note_old_agent().await;
+                    self.offer_settings();
+                }
                 () = stop.requested() => self.leave(GoodbyeReason::Stopping, "this aggregator stopped"),
                 is_newer = newer => if is_newer {
                     self.leave(GoodbyeReason::Replaced, "a newer session of the host took its place");
@@ -296,6 +308,7 @@ impl Peer {
         match incoming {
             Incoming::Hello(hello) => self.hello(hello).await,
             Incoming::Heartbeat(heartbeat) => self.heartbeat(heartbeat),
+            Incoming::Health(health) => self.health(health).await,
             Incoming::Telemetry(telemetry) => self.judged.push(Judged { telemetry, room }),
             Incoming::Poison(rejected) => {
                 let code = ErrorCode::from_number(rejected.code);
@@ -318,35 +331,6 @@ impl Peer {
             Incoming::Goodbye(reason) => self.why = Some(format!("the agent said goodbye: {reason:?}")),
             Incoming::Refusal(code) => self.why = Some(format!("the agent refused us: {code}")),
         }
-    }
-
-    async fn hello(&mut self, hello: Hello) {
-        let now = self.ingest.now();
-        if let Err(code) = self.judge_hello().await {
-            self.turn_away(code);
-            return;
-        }
-        self.bundle_version = hello.bundle_version;
-        let rtt_ns = i64::try_from(self.connection.rtt().as_nanos()).unwrap_or(i64::MAX);
-        self.epoch.first_guess(hello.times.boot_ns, now.wall_ns, rtt_ns);
-        self.since = Tick(hello.times.boot_ns / 1_000_000_000);
-        let accounted = hello::account(&self.ingest, &hello, self.classification).await;
-        self.session.welcome(self.ingest.0.settings, accounted, self.ingest.now());
-        self.boot = Some(hello.boot);
-        self.offer_bundle();
-        self.ingest.0.telemetry.sessions.add(1);
-        let (remote, epoch) = (self.connection.remote_address(), self.epoch.epoch());
-        let (negotiated, peer) = (self.ingest.0.credentials.key_exchange().negotiated(), self.shown.clone());
-        tracing::info!(host = %self.host, %remote, boot = %hello.boot, "session opened");
-        self.ingest.0.live.welcomed(&self.host, |host| {
-            host.remote = Some(remote);
-            host.negotiated = Some(negotiated);
-            host.peer = Some(peer);
-            host.boot = Some(hello.boot);
-            host.agent_version = Some(hello.agent_version);
-            host.epoch = epoch;
-            host.wall_ahead_ns = epoch.map(|e| ahead(e.wall_ns, hello.times.boot_ns, hello.times.wall_ns));
-        });
     }
 
     fn heartbeat(&mut self, heartbeat: Heartbeat) {
@@ -391,6 +375,6 @@ impl Peer {
 }
 
 /// How far a host's wall clock is ahead of ours.
-fn ahead(epoch_ns: i64, boot_ns: u64, wall_ns: i64) -> i64 {
+pub(super) fn ahead(epoch_ns: i64, boot_ns: u64, wall_ns: i64) -> i64 {
     wall_ns.saturating_sub(epoch_ns.saturating_add(i64::try_from(boot_ns).unwrap_or(i64::MAX)))
 }

@@ -161,7 +161,7 @@ impl Host {
                 self.unsent_live.clear();
                 self.said = Default::default();
             }
-            Event::TrustBundle(_) => panic!("nobody sent a bundle"),
+            Event::TrustBundle(_) | Event::Settings(_) => panic!("nobody sent a bundle or settings"),
             Event::Closed(_) => {}
         }
     }

@@ -126,7 +126,7 @@ impl Link {
             Incoming::MetricSet(set) => centre.learn(set.id()),
             Incoming::Gap(gap) => centre.lose(&gap, &mut self.aggregator),
             Incoming::Poison(_) => self.aggregator.flush(None, now),
-            Incoming::Heartbeat(_) | Incoming::Goodbye(_) => {}
+            Incoming::Heartbeat(_) | Incoming::Health(_) | Incoming::Goodbye(_) => {}
             Incoming::Refusal(code) => panic!("the agent refuses an honest aggregator: {code}"),
         }
     }
