@@ -70,7 +70,8 @@ impl Programs {
         let (corpus, dictionary) = (work.join("corpus"), work.join("dictionary"));
         println!("\n{} for {minutes} min: {}", target.name, target.what);
         let mut command = self.fuzzer(target);
-        if dictionary.exists() {
+        // libFuzzer ends where a dictionary has no words.
+        if fs::metadata(&dictionary).is_ok_and(|file| file.len() > 0) {
             command.arg(format!("-dict={}", dictionary.display()));
         }
         command.arg(&corpus).args([
