@@ -11,9 +11,9 @@ use crate::{cargo, tools, workspace};
 /// The release that our packages are for.
 const SUITE: &str = "bookworm";
 /// systemd as process 1 with its bus, and what the drills look with.
-const INCLUDED: [&str; 5] = ["systemd-sysv", "dbus", "iproute2", "procps", "curl"];
+const INCLUDED: [&str; 6] = ["systemd-sysv", "dbus", "iproute2", "procps", "curl", "rpm"];
 /// Raised when the above changes, so that nobody boots an older tree.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The folder. Makes it where it is not there: two minutes, root and Debian's archive, from where this machine's own
 /// packages come.

@@ -29,6 +29,11 @@ impl Fleet {
     pub(crate) async fn installed_from(packages: &str) -> anyhow::Result<Self> {
         let machine = Machine::boot().await?;
         machine.run(&format!("apt-get install --yes {packages}/*.deb"))?;
+        Self::founded(machine)
+    }
+
+    /// A centre and its host on a machine that has the packages.
+    pub(crate) fn founded(machine: Machine) -> anyhow::Result<Self> {
         let made: Value = machine.json("dsmil-aggregator init --host h1 --advertise 127.0.0.1 --json")?;
         let api_token = made["api_token"].as_str().context("no API token")?.to_owned();
         machine.run("systemctl start dsmil-aggregator")?;
