@@ -111,7 +111,7 @@ pub fn start<S: Source + 'static>(parts: Parts<S>) -> Result<Running, StartError
     let stop = supervisor.stop();
     let (sampled, kept) = (spool.clone(), desk.clone());
     let mut changes = desk.watch();
-    changes.mark_changed();
+    limits.apply(&changes.borrow_and_update(), &mut spool.lock());
     supervisor.spawn("sampler", OnFailure::Stop, async move {
         let sink = |row, missed| {
             if changes.has_changed().unwrap_or(false) {

@@ -7,6 +7,7 @@ use super::step::Step;
 use super::{JoinError, JoinOptions};
 use crate::config::AgentConfig;
 use crate::credentials::CredentialFiles;
+use crate::fleet_settings;
 use crate::settings::{compartment_names, link_name};
 use dsmil_crypto::identity::Identity;
 use dsmil_crypto::key::SigningKey;
@@ -101,6 +102,7 @@ impl Place {
             say(Step::Written(path.to_owned()));
             Ok(())
         };
+        self.forget_settings()?;
         trust.save(&self.credentials.trust)?;
         written(&self.credentials.trust)?;
         identity.save(&self.credentials.identity)?;
@@ -112,6 +114,16 @@ impl Place {
             say(Step::Kept(self.config_path.clone()));
         }
         Ok(self.config.as_ref().map(AgentConfig::host_settings))
+    }
+
+    /// Settings of the fleet that it was in before: they are none of this one's, and their versions would stand in the way of
+    /// those that come.
+    fn forget_settings(&self) -> Result<(), JoinError> {
+        let path = self.credentials.identity.with_file_name(fleet_settings::FILE);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file(&path)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Nothing is to be asked again.

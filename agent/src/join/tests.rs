@@ -237,7 +237,10 @@ async fn a_host_that_has_joined_joins_again_only_on_purpose() {
 
     server.with(|state| state.settings_mut().aggregators = vec!["10.0.0.9:8100".into()]);
     let before = std::fs::read(dir.path().join("agent.toml")).expect("reads");
+    let settings = dir.path().join(crate::fleet_settings::FILE);
+    std::fs::write(&settings, "of the fleet before").expect("writes");
     let Attempt { outcome, steps } = attempt(dir.path(), &server.token("h1"), true).await;
+    assert!(!settings.exists(), "another fleet's settings are none of this one's");
     let differs = r#"`aggregators` is ["127.0.0.1:8100"] in agent.toml, and ["10.0.0.9:8100"] at the centre"#;
     assert_eq!(outcome.expect("joined").differences, [differs]);
     assert!(steps.contains(&Step::Differs(differs.into())), "{steps:?}");
