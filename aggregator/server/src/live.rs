@@ -138,6 +138,28 @@ pub struct Latest {
     pub time_ms: i64,
     /// A value a metric; `None` is unavailable.
     pub values: Vec<Option<u64>>,
+    /// Where sensors rest between ticks: what they read last of metrics without a value here, by column.
+    pub resting: Vec<Resting>,
+}
+
+/// A value of an earlier tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resting {
+    /// The metric, by its place in the set.
+    pub column: usize,
+    /// The value.
+    pub bits: u64,
+    /// The tick.
+    pub tick: Tick,
+}
+
+impl Latest {
+    /// The newest value of a metric: that of the tick, or of an earlier one if its sensor rests.
+    pub fn newest(&self, column: usize) -> Option<u64> {
+        let rested =
+            || self.resting.binary_search_by_key(&column, |one| one.column).ok().map(|at| self.resting[at].bits);
+        self.values.get(column).copied().flatten().or_else(rested)
+    }
 }
 
 /// What is known of all hosts; clones are handles to the same.

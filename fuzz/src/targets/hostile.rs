@@ -217,7 +217,7 @@ fn settings(source: &mut Unstructured<'_>) -> Result<Settings> {
 
 fn hello(now: Now) -> Hello {
     Hello {
-        versions: vec![1],
+        versions: vec![2, 1],
         host: grant().host,
         boot: BOOT,
         devices: vec![DeviceId(4)],

@@ -12,11 +12,12 @@ use dsmil_protocol::health::{Health, RefusedSettings, SettingsFault};
 use dsmil_protocol::ids::{BootId, HostName};
 use dsmil_protocol::message::{Hello, HostTimes};
 use dsmil_protocol::reader::FrameReader;
-use dsmil_protocol::session::agent::{AgentSession, Event};
+use dsmil_protocol::session::agent::{AgentSession, Event, Vitals};
 use dsmil_protocol::session::{Now, Speaker};
 use dsmil_runtime::clock::Clock;
 use e2e::fleet::AgentProc;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// A host that was let in.
 struct Speaking {
@@ -127,7 +128,15 @@ fn a_host_that_was_offered_what_no_order_key_has_signed_is_in_the_security_log()
             Ok(log.contains("settings_other_key") && log.contains("h1"))
         };
         rig.until("the refusal is in the security log", logged).await?;
-        ensure!(host.session.send_health(&Health { in_force: 1, ..Health::default() }, now(&rig.clock)));
+        // What is said time and again is noted now and then: with the heartbeat after two seconds.
+        for in_force in [0, 2, 1] {
+            ensure!(host.session.send_health(&Health { in_force, ..Health::default() }, now(&rig.clock)));
+        }
+        host.flush().await?;
+        let from = rig.clock.mono() + Duration::from_secs(2);
+        rig.until("two seconds", async || Ok(rig.clock.mono() > from)).await?;
+        ensure!(rig.shown("h1")?["state"] != "applied", "it was noted at once");
+        host.session.heartbeat(Vitals::default(), now(&rig.clock));
         host.flush().await?;
         rig.until_shown("h1", "applied", SOON).await?;
         Ok(())

@@ -89,6 +89,10 @@ fn long_settings_come_into_force_outlive_restarts_and_are_rolled_back_without_lo
         }
         ensure!(h1.status()?.spool.capacity_bytes == 8 << 20, "{:?}", h1.status()?.spool);
         ensure!(settings(&h1).in_force == 1 && settings(&h2).in_force == 1);
+        // Read in one tick of ten, and in every scrape.
+        for _ in 0..3 {
+            ensure!(rig.samples("h1", "node_memory_MemTotal_bytes ").await?, "a sensor that rests is shown");
+        }
 
         // A host's own come before those for all, whichever is newer.
         ensure!(rig.push("[sensors]\nloadavg = \"off\"\n", &["--host", "h2"])?["version"] == 2);

@@ -30,7 +30,8 @@ pub(super) struct TargetGroup {
 
 /// A host's newest values in Prometheus's text format, under the names that its sensors gave them.
 ///
-/// Existing dashboards for node_exporter work on it. When nothing newer than five minutes is known it fails, as a scrape of
+/// Existing dashboards for node_exporter work on it. Of a sensor that settings of the fleet let rest between ticks it has the last
+/// value of the last five minutes. When nothing newer than five minutes is known it fails, as a scrape of
 /// a host that is gone does.
 #[utoipa::path(
     get, path = "/api/v1/hosts/{id}/metrics", tag = "hosts",
@@ -63,7 +64,7 @@ fn exposition(latest: &Latest, standing: Standing) -> String {
     let mut text = Exposition::default();
     let mut family: Option<&str> = None;
     for column in order {
-        let Some(bits) = latest.values.get(column).copied().flatten() else { continue };
+        let Some(bits) = latest.newest(column) else { continue };
         let metric = &metrics[column];
         if family != Some(&metric.name) {
             text.family(&metric.name, Type::from(metric.kind), None);

@@ -2,7 +2,8 @@
 
 use super::appender::{Job, Pending};
 use super::peer::Peer;
-use crate::live::Latest;
+use super::resting;
+use crate::live::{Latest, Resting};
 use dsmil_protocol::batch::{Batch, BatchError, BatchHeader, Decoder};
 use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::{BootId, Tick};
@@ -44,6 +45,8 @@ struct Newest {
     header: BatchHeader,
     set: Arc<MetricSet>,
     values: Vec<Option<u64>>,
+    /// Of sensors that rest at that tick, if there are any.
+    resting: Option<Vec<Resting>>,
 }
 
 impl Group {
@@ -66,7 +69,8 @@ impl Group {
         let newest = newest.map(|(batch, set)| {
             let (matrix, last) = (&batch.matrix, batch.matrix.ticks() - 1);
             let values = (0..matrix.metrics()).map(|metric| matrix.get(metric, last)).collect();
-            Newest { header: batch.header, set, values }
+            let resting = resting::of_batch(&batch, &set);
+            Newest { header: batch.header, set, values, resting }
         });
         Self { batches, newest }
     }
@@ -146,13 +150,14 @@ impl Peer {
 
     /// Shows the newest tick to whoever asks for latest values. This does not wait for the journal.
     fn show(&self, newest: Newest) {
-        let Newest { header, set, values } = newest;
+        let Newest { header, set, values, resting } = newest;
         let (boot, tick, classification) = (header.boot, header.range().last, self.classification);
         let time_ms = at_ms(self.boot_ms(&header), tick);
         self.ingest.0.live.update(&self.host, |host| {
             let newer = host.latest.as_ref().is_none_or(|latest| latest.boot != boot || latest.tick < tick);
             if host.boot == Some(boot) && newer {
-                host.latest = Some(Arc::new(Latest { set, boot, classification, tick, time_ms, values }));
+                let resting = resting::with_earlier(resting, (boot, tick, &set, &values), host.latest.as_deref());
+                host.latest = Some(Arc::new(Latest { set, boot, classification, tick, time_ms, values, resting }));
             }
         });
     }

@@ -10,6 +10,7 @@ mod decoders;
 mod hello;
 mod judge;
 mod peer;
+mod resting;
 mod sets;
 mod settings;
 mod streams;

@@ -83,6 +83,8 @@ pub(super) async fn run(
         bundle_version: 0,
         health: None,
         settings_offered: 0,
+        noted_at: None,
+        audited: false,
         classification: grant.clearance,
         jobs,
         judged: Vec::new(),
@@ -123,6 +125,10 @@ pub(super) struct Peer {
     pub(super) health: Option<Health>,
     /// The newest settings that it was offered here.
     pub(super) settings_offered: u64,
+    /// When something was noted of that.
+    pub(super) noted_at: Option<Duration>,
+    /// It has said that it was offered what nobody has signed.
+    pub(super) audited: bool,
     /// What the fleet file gives this host's telemetry. A frame that claims less does not make it less.
     pub(super) classification: Classification,
     pub(super) jobs: mpsc::Sender<Job>,
@@ -307,7 +313,10 @@ impl Peer {
     async fn take(&mut self, incoming: Incoming, room: Option<OwnedSemaphorePermit>) {
         match incoming {
             Incoming::Hello(hello) => self.hello(hello).await,
-            Incoming::Heartbeat(heartbeat) => self.heartbeat(heartbeat),
+            Incoming::Heartbeat(heartbeat) => {
+                self.heartbeat(heartbeat);
+                self.note_health().await;
+            }
             Incoming::Health(health) => self.health(health).await,
             Incoming::Telemetry(telemetry) => self.judged.push(Judged { telemetry, room }),
             Incoming::Poison(rejected) => {

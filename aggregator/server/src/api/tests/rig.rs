@@ -336,7 +336,7 @@ fn latest() -> Latest {
     let set = set(false);
     let values = (0..set.metrics().len()).map(|metric| value(metric, 20)).collect();
     let (boot, classification) = (SECOND_BOOT, Classification::UNCLASS);
-    Latest { set, boot, classification, tick: Tick(20), time_ms: T0 + 140_000, values }
+    Latest { set, boot, classification, tick: Tick(20), time_ms: T0 + 140_000, values, resting: vec![] }
 }
 
 /// What is known while nobody was there, and nobody is awaited.
