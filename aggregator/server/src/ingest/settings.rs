@@ -20,6 +20,8 @@ impl Peer {
         let group = fleet.host(&self.host).and_then(|host| host.group.as_deref());
         let offers = self.ingest.0.registry.offers();
         let Some(offer) = offers.of_host(&self.host, group).filter(|offer| offer.version > known) else { return };
+        // A key that signs may be as new as what it has signed.
+        self.offer_bundle();
         if self.session.send_settings(offer.bytes.to_vec(), self.ingest.now()) {
             tracing::info!(host = %self.host, version = offer.version, target = %offer.target, "settings were offered");
             self.settings_offered = offer.version;

@@ -11,6 +11,9 @@ use dsmil_protocol::ids::HostName;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Versions that one who mistypes can leave out: hosts take none that is not newer, and there is an end to them.
+const MOST_ABOVE: u64 = 1 << 40;
+
 #[derive(Subcommand)]
 pub(crate) enum SettingsVerb {
     /// Push settings to a group, a host or all hosts.
@@ -50,7 +53,7 @@ pub(crate) struct OrderArgs {
     #[arg(long, value_name = "TEXT", default_value = "")]
     note: String,
     /// Take a version above this one too: after the state was restored from a backup, hosts know newer ones than it does.
-    #[arg(long, value_name = "VERSION", default_value_t = 0)]
+    #[arg(long, value_name = "VERSION", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..MOST_ABOVE))]
     above: u64,
     /// Sign and check, and push nothing.
     #[arg(long)]
