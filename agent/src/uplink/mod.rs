@@ -30,6 +30,8 @@ use tokio::sync::watch;
 
 /// A handshake that takes longer is given up.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// The same for one that is under way when the agent stops; a restart waits as long where the aggregator is away.
+const LAST_CALL: Duration = Duration::from_secs(1);
 /// While a renewal is awaited: how often to look whether the clock was set meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -124,6 +126,8 @@ impl Uplink {
         for turn in 0.. {
             let Some(aggregator) = self.shared.addresses.aggregator(turn) else { break };
             tokio::select! {
+                // Whoever stops in the first second is called for all the same: something waits.
+                biased;
                 () = self.until_renewed() => {}
                 () = finished(&self.shared.progress) => break,
             }
@@ -176,7 +180,7 @@ impl Uplink {
         let connection = tokio::select! {
             connection = caller.call(aggregator) => connection,
             () = self.shared.clock.sleep(CONNECT_WITHIN) => Err(End::Unreachable("no answer".into())),
-            () = finished(&self.shared.progress) => Err(End::Unreachable("stopping".into())),
+            () = self.too_late() => Err(End::Unreachable("stopping".into())),
         };
         match connection {
             Err(end) => Attempt { end, window: None },
@@ -188,6 +192,13 @@ impl Uplink {
                 }
             }
         }
+    }
+
+    /// Returns when sampling is finished and a call that was under way then has had its time: a host that is switched off in its
+    /// first second takes what it has not sent with it.
+    async fn too_late(&self) {
+        finished(&self.shared.progress).await;
+        self.shared.clock.sleep(LAST_CALL).await;
     }
 
     fn report(&self, end: End, wait: Duration) {

@@ -108,6 +108,18 @@ async fn a_host_that_lay_in_a_drawer_for_a_month_renews_before_it_connects() {
     assert_eq!(link.calls(), 1, "not with what has expired");
 }
 
+/// A host that is switched off in its first second takes with it what nobody was told.
+#[tokio::test]
+async fn who_stops_while_it_calls_is_heard_all_the_same() {
+    let (fleet, clock) = (Fleet::new(), wall_at(NOW));
+    let link = LinkServer::of(&fleet, NOW, 1);
+    let credentials = joined(&fleet, &clock);
+    let host = Host::start(credentials, clock, &link, vec![]);
+    until("a tick", || host.running.spool.lock().status().ticks_waiting > 0).await;
+    host.supervisor.request_stop();
+    until("a HELLO", || !link.hellos().is_empty()).await;
+}
+
 /// Nobody to renew with and nobody to call; what a reload names is used without a restart.
 #[tokio::test]
 async fn addresses_that_are_named_while_it_runs_are_used_next() {
