@@ -5,6 +5,7 @@ use crate::villain::endpoint_at;
 use anyhow::{Context, ensure};
 use dsmil_agent::join::{JoinOptions, join};
 use dsmil_agent::join_port::JoinPort;
+use dsmil_aggregator::admission::AdmissionSection;
 use dsmil_aggregator::credentials::time_source;
 use dsmil_crypto::csr;
 use dsmil_crypto::identity::Identity;
@@ -96,7 +97,9 @@ fn a_flood_of_wrong_tokens_is_counted_and_a_host_joins_and_renews_beside_it() {
             tokio::try_join!(flood(rig), joins(rig, token), renews(rig, host, identity))?;
             Ok(())
         };
+        let began = rig.clock.mono();
         let damage = Box::pin(rig.beside(attack)).await?;
+        let took = rig.clock.mono() - began;
         damage.memory_within(MEMORY)?;
         damage.cores_within(1.0)?;
         let invalid = damage.more(|m| m.refused("join", Some("token_invalid")));
@@ -104,8 +107,14 @@ fn a_flood_of_wrong_tokens_is_counted_and_a_host_joins_and_renews_beside_it() {
         let ignored = damage.more(|m| m.get("dsmil_admission_ignored_total"));
         println!("{invalid} wrong tokens, {busy} turned away before a handshake, {ignored} not answered");
         ensure!(invalid > 0.0 && busy > 0.0, "a flood that is not counted");
-        let made = f64::from(PER_SECOND * SECONDS);
-        ensure!(invalid <= 0.2 * made, "{invalid} of {made} attempts got a handshake and an answer");
+        // A machine that is busy with something else takes longer over it, and an address gets its share of each second.
+        let share = AdmissionSection::default();
+        let refilled = f64::from(share.address_handshakes_per_second) * took.as_secs_f64();
+        let most = f64::from(share.address_handshakes_burst) + refilled;
+        ensure!(
+            invalid <= 1.1 * most,
+            "{invalid} attempts got a handshake and an answer; {most:.0} were due in {took:?}"
+        );
         rig.nobody_half_open().await?;
         logged_once_a_minute(rig)?;
         rig.finish().await?;
