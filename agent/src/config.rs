@@ -8,7 +8,6 @@ pub use dsmil_runtime::config::{ConfigError, Document};
 pub use inspect::{CredentialFacts, IdentityFacts, TrustFacts};
 
 use crate::credentials::CredentialFiles;
-use crate::root::{HOST_PROC, HOST_SYS};
 use crate::settings::{self, COMPARTMENTS};
 use dsmil_crypto::policy::KeyExchange;
 use dsmil_protocol::batch::MAX_TICKS;
@@ -18,6 +17,7 @@ use dsmil_protocol::message::MAX_DEVICES;
 use dsmil_protocol::tlv::{Classification, Compartments};
 use dsmil_runtime::config::Reader;
 use dsmil_runtime::log::Level;
+use dsmil_sensors::root::{HOST_PROC, HOST_SYS};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! The host agent: sensors, sampler, spool, uplink, local socket.
+//! The host agent: sampler, spool, uplink, local socket.
 
 pub mod addresses;
 pub mod config;
@@ -10,10 +10,8 @@ pub mod join_port;
 pub mod local;
 pub mod reload;
 pub mod report;
-pub mod root;
 pub mod run;
 pub mod sampler;
-pub mod sensors;
 pub mod settings;
 pub mod spool;
 pub mod status;

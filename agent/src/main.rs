@@ -10,16 +10,15 @@ use dsmil_agent::credentials::Credentials;
 use dsmil_agent::local::{self, LocalSocket};
 use dsmil_agent::reload;
 use dsmil_agent::report::Reporter;
-use dsmil_agent::root::Root;
 use dsmil_agent::run::{self, Parts};
 use dsmil_agent::sampler::HostSource;
-use dsmil_agent::sensors;
 use dsmil_agent::uplink::UplinkConfig;
 use dsmil_protocol::session::Speaker;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::log;
 use dsmil_runtime::notify::Manager;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
+use dsmil_sensors::root::Root;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -101,7 +100,7 @@ async fn serve(path: &Path, config: AgentConfig) -> anyhow::Result<ExitCode> {
     let credentials = Credentials::load(config.credential_files(), config.key_exchange(), clock.clone())?;
     let reporter = Reporter::new(&config, boot, credentials.clone(), clock.clone());
     let socket = LocalSocket::bind(&config.socket)?;
-    let source = HostSource::new(clock.clone(), &supervisor, Arc::new(root), sensors::all());
+    let source = HostSource::new(clock.clone(), &supervisor, Arc::new(root), dsmil_sensors::all());
     let (reports, ticks) = (source.reports(), source.reports());
     let running = run::start(Parts {
         source,

@@ -24,7 +24,7 @@ const BACKLOG_KIB: std::ops::RangeInclusive<u32> = 1..=1_048_576;
 
 /// The sensors of an agent of this version, in the order of their columns: what whoever writes settings may name. The agent
 /// has a test that these are its own.
-pub const SENSORS: [&str; 14] = [
+pub const SENSORS: [&str; 16] = [
     "stat",
     "loadavg",
     "meminfo",
@@ -37,6 +37,8 @@ pub const SENSORS: [&str; 14] = [
     "netstat",
     "sockstat",
     "filefd",
+    "selinux",
+    "thermal_zone",
     "uptime",
     "uname",
 ];
@@ -135,12 +137,13 @@ pub fn choose<'a, T>(
 }
 
 impl Values {
-    /// How often a sensor is read, in seconds; nothing if it is off.
-    pub fn interval_of(&self, sensor: &str) -> Option<u16> {
+    /// How often a sensor is read that is read each `own_s` seconds by itself; nothing if it is off. What is said of all
+    /// sensors makes no slow one quicker: what is said of it alone does.
+    pub fn interval_of(&self, sensor: &str, own_s: u16) -> Option<u16> {
         match self.sensors.iter().find(|(name, _)| name == sensor) {
             Some((_, SensorSetting::Off)) => None,
             Some((_, SensorSetting::EveryS(seconds))) => Some(*seconds),
-            None => Some(self.interval_s.unwrap_or(1)),
+            None => Some(self.interval_s.map_or(own_s, |all| all.max(own_s))),
         }
     }
 

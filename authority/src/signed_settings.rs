@@ -249,9 +249,12 @@ mod tests {
     #[test]
     fn a_sensor_has_its_own_interval_or_that_of_all() {
         let values = settings(1, Target::All).values;
-        assert_eq!((values.interval_of("netdev"), values.interval_of("stat")), (None, Some(1)));
-        assert_eq!(values.interval_of("meminfo"), Some(10));
-        assert_eq!(Values::default().interval_of("meminfo"), Some(1));
+        assert_eq!((values.interval_of("netdev", 1), values.interval_of("stat", 60)), (None, Some(1)));
+        assert_eq!((values.interval_of("meminfo", 1), values.interval_of("dmi", 60)), (Some(10), Some(60)));
+        assert_eq!(
+            (Values::default().interval_of("meminfo", 1), Values::default().interval_of("dmi", 60)),
+            (Some(1), Some(60))
+        );
     }
 
     #[test]

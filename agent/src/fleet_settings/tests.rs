@@ -3,7 +3,6 @@
 use super::book::Book;
 use super::{FILE, SettingsDesk, TRIAL};
 use crate::credentials::{CredentialFiles, Credentials};
-use crate::sensors;
 use crate::status::{LinkBoard, Negotiated};
 use crate::test_fleet::{Fleet, NOW, clock, domain, host};
 use dsmil_authority::{FleetSettings, SENSORS, SensorSetting, Target, Values};
@@ -248,7 +247,7 @@ fn a_sensor_of_a_newer_agent_is_named_and_the_rest_applied() {
     newer.values.sensors = vec![("gpu".into(), SensorSetting::Off), ("netdev".into(), SensorSetting::Off)];
     desk.take(&sign(&newer, &scene.key).expect("signed"));
     assert_eq!(desk.health().unknown_sensors, ["gpu"]);
-    assert_eq!(desk.values().interval_of("netdev"), None);
+    assert_eq!(desk.values().interval_of("netdev", 1), None);
     let status = desk.status();
     assert_eq!(
         (status.on_trial, status.trial_left_s, status.target.as_deref()),
@@ -258,6 +257,6 @@ fn a_sensor_of_a_newer_agent_is_named_and_the_rest_applied() {
 
 #[test]
 fn the_names_of_sensors_that_settings_know_are_those_of_the_sensors() {
-    let ours: Vec<_> = sensors::all().iter().map(|sensor| sensor.name()).collect();
+    let ours: Vec<_> = dsmil_sensors::all().iter().map(|sensor| sensor.name()).collect();
     assert_eq!(ours, SENSORS);
 }

@@ -44,8 +44,8 @@ fn encoded_len(metric: &Metric) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sensors::Form;
     use dsmil_protocol::metric::{MAX_LABEL_VALUE_LEN, Scale};
+    use dsmil_sensors::Form;
 
     #[test]
     fn a_set_is_cut_at_the_protocols_limits_and_stays_acceptable() {

@@ -1,15 +1,15 @@
 //! The rows of a real host: every sensor asked at once, and given until a deadline.
 
 use super::columns::Columns;
-use super::worker::{self, Answer, Countdown, Desk, Outcome, Request};
+use super::worker::{self, Answer, Countdown, Desk, Outcome, Placed, Request};
 use super::{Row, Source};
-use crate::root::Root;
-use crate::sensors::{Form, Reading, Sensor, SensorError};
 use dsmil_authority::Values;
 use dsmil_protocol::ids::Tick;
 use dsmil_protocol::metric::{Metric, MetricSet, Scale};
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Supervisor;
+use dsmil_sensors::root::Root;
+use dsmil_sensors::{Form, Reading, Sensor, SensorError, WaitsFor};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel};
@@ -63,6 +63,8 @@ pub struct HostSource {
 /// One sensor, seen from the sampler.
 struct Slot {
     name: &'static str,
+    /// Seconds between two readings, if settings say nothing.
+    own_interval_s: u16,
     requests: SyncSender<Request>,
     /// Absent while the sensor has it.
     reading: Option<Reading>,
@@ -81,14 +83,17 @@ struct Slot {
 }
 
 impl HostSource {
-    /// Starts a thread for each of `sensors`, which end when the source is dropped.
+    /// Starts the threads of `sensors`, which end when the source is dropped.
     pub fn new(clock: Clock, supervisor: &Supervisor, root: Arc<Root>, sensors: Vec<Box<dyn Sensor>>) -> Self {
         let (sender, answers) = channel();
         let countdown = Countdown::new();
         let desk = Desk { root, clock: clock.clone(), answers: sender, countdown: Arc::clone(&countdown) };
-        let slots = sensors.into_iter().enumerate().map(|(number, sensor)| Slot {
-            name: sensor.name(),
-            requests: worker::start(supervisor, desk.clone(), number, sensor),
+        let described: Vec<_> = sensors.iter().map(|sensor| (sensor.name(), sensor.interval_s())).collect();
+        let requests = threads(supervisor, &desk, sensors);
+        let slots = described.into_iter().zip(requests).map(|((name, own_interval_s), requests)| Slot {
+            name,
+            own_interval_s,
+            requests,
             reading: Some(Reading::new()),
             changed: true,
             columns: 0..0,
@@ -100,7 +105,7 @@ impl HostSource {
         });
         let slots: Vec<Slot> = slots.collect();
         let reports = watch::Sender::new(slots.iter().map(Slot::report).collect());
-        // Until it follows others: every sensor at every tick.
+        // Until it follows others: every sensor as often as it wants.
         let settings = watch::channel(Arc::default()).1;
         Self { clock, slots, answers, countdown, set: Arc::new(Columns::new().finish()), settings, reports }
     }
@@ -129,7 +134,7 @@ impl HostSource {
     fn plan(&mut self, tick: Tick) {
         let settings = self.settings.borrow().clone();
         for slot in &mut self.slots {
-            let interval = settings.interval_of(slot.name);
+            let interval = settings.interval_of(slot.name, slot.own_interval_s);
             slot.changed |= slot.off != interval.is_none();
             slot.off = interval.is_none();
             slot.is_due = interval.is_some_and(|seconds| tick.0.is_multiple_of(u64::from(seconds.max(1))));
@@ -139,11 +144,11 @@ impl HostSource {
     fn ask(&mut self, tick: Tick) {
         let is_asked = |slot: &Slot| slot.is_due && slot.reading.is_some();
         self.countdown.start(tick, self.slots.iter().filter(|slot| is_asked(slot)).count());
-        for slot in self.slots.iter_mut().filter(|slot| slot.is_due) {
+        for (sensor, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_due) {
             let Some(reading) = slot.reading.take() else { continue };
-            // The thread waits with an empty channel, or it would have the reading: this cannot fail while it lives,
-            // and a dead one is late for ever, which is what its verdict will say.
-            let _ = slot.requests.try_send(Request { tick, reading });
+            // The channel has a place for each reading that can be here: this cannot fail while the thread lives, and a
+            // dead one's sensors are late for ever, which is what their verdicts will say.
+            let _ = slot.requests.try_send(Request { sensor, tick, reading });
             slot.verdict = Verdict::Late { since: tick };
             slot.took = None;
         }
@@ -216,6 +221,17 @@ impl HostSource {
         }
         Row { tick, wall_ms, set: Arc::clone(&self.set), values }
     }
+}
+
+/// Starts the threads, and gives back whom to ask, sensor by sensor.
+fn threads(supervisor: &Supervisor, desk: &Desk, sensors: Vec<Box<dyn Sensor>>) -> Vec<SyncSender<Request>> {
+    let places: Vec<bool> = sensors.iter().map(|sensor| sensor.waits_for() == WaitsFor::Memory).collect();
+    let (shared, own): (Vec<Placed>, Vec<Placed>) =
+        sensors.into_iter().enumerate().partition(|(place, _)| places[*place]);
+    let start = |name, sensors| worker::start(supervisor, desk.clone(), name, sensors);
+    let shared = (!shared.is_empty()).then(|| start("memory", shared));
+    let mut own = own.into_iter().map(|sensor| start(sensor.1.name(), vec![sensor]));
+    places.into_iter().filter_map(|is_shared| if is_shared { shared.clone() } else { own.next() }).collect()
 }
 
 impl Source for HostSource {

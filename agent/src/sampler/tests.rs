@@ -2,15 +2,15 @@
 
 use super::host::*;
 use super::*;
-use crate::root::Root;
-use crate::sensors::tree::{Tree, series};
-use crate::sensors::{Form, MAX_SENSOR_METRICS, Reading, Sensor, SensorError, all};
 use dsmil_authority::SensorSetting;
 use dsmil_protocol::batch::{Batch, BatchHeader, Matrix, Stamp, encode};
 use dsmil_protocol::ids::BootId;
 use dsmil_protocol::metric::Scale;
 use dsmil_runtime::clock::ManualClock;
 use dsmil_runtime::supervise::{Drained, Supervisor};
+use dsmil_sensors::root::Root;
+use dsmil_sensors::tree::{Tree, series};
+use dsmil_sensors::{Form, MAX_SENSOR_METRICS, Reading, Sensor, SensorError, WaitsFor, all};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -25,15 +25,23 @@ enum Act {
 }
 
 /// Does what it is told, and hangs until it is told.
-struct Puppet(&'static str, Mutex<Receiver<Act>>);
+struct Puppet(&'static str, WaitsFor, Mutex<Receiver<Act>>);
 
 impl Sensor for Puppet {
     fn name(&self) -> &'static str {
         self.0
     }
 
+    fn source(&self) -> &'static str {
+        "a test"
+    }
+
+    fn waits_for(&self) -> WaitsFor {
+        self.1
+    }
+
     fn read(&mut self, _: &Root, out: &mut Reading) -> Result<(), SensorError> {
-        let act = self.1.get_mut().expect("one thread").recv().unwrap_or(Act::Push(Vec::new()));
+        let act = self.2.get_mut().expect("one thread").recv().unwrap_or(Act::Push(Vec::new()));
         let (metrics, end) = match act {
             Act::Push(metrics) => (metrics, Ok(())),
             Act::Fail(metrics) => (metrics, Err(SensorError::Missing { file: "x" })),
@@ -54,13 +62,17 @@ struct Stage {
 }
 
 fn stage(names: &[&'static str]) -> Stage {
+    stage_of(&names.iter().map(|name| (*name, WaitsFor::Device)).collect::<Vec<_>>())
+}
+
+fn stage_of(sensors: &[(&'static str, WaitsFor)]) -> Stage {
     let (clock, time) = Clock::manual();
     let supervisor = Supervisor::new(clock.clone());
-    let (hands, puppets): (Vec<_>, Vec<_>) = names
+    let (hands, puppets): (Vec<_>, Vec<_>) = sensors
         .iter()
-        .map(|name| {
+        .map(|(name, waits_for)| {
             let (hand, acts) = channel();
-            (hand, Box::new(Puppet(name, Mutex::new(acts))) as Box<dyn Sensor>)
+            (hand, Box::new(Puppet(name, *waits_for, Mutex::new(acts))) as Box<dyn Sensor>)
         })
         .unzip();
     let root = Arc::new(Tree::new().root());
@@ -125,6 +137,24 @@ async fn a_hung_sensor_costs_its_own_values_only() {
     let row = s.tick(11, 0).await;
     assert_eq!((value(&row, "h"), value(&row, "w")), (Some(11), Some(11)));
     assert_eq!(s.verdicts(), [Verdict::Ok, Verdict::Ok]);
+}
+
+#[tokio::test]
+async fn those_that_wait_for_memory_share_a_thread_and_no_device_holds_it_up() {
+    let mut stage = stage_of(&[("a", WaitsFor::Memory), ("b", WaitsFor::Device), ("c", WaitsFor::Memory)]);
+    stage.hands[0].send(push(&[("x", 1)])).expect("a sensor");
+    stage.hands[2].send(push(&[("z", 3)])).expect("a sensor");
+    let row = stage.tick(1, 1).await;
+    assert_eq!((value(&row, "x"), value(&row, "z")), (Some(1), Some(3)));
+    assert_eq!(stage.verdicts(), [Verdict::Ok, Verdict::Late { since: Tick(1) }, Verdict::Ok]);
+    // Sharing is what saves their stacks: the one behind waits for the one before.
+    stage.hands[1].send(push(&[])).expect("a sensor");
+    stage.source.until_answered().await;
+    stage.hands[1].send(push(&[])).expect("a sensor");
+    stage.hands[2].send(push(&[("z", 4)])).expect("a sensor");
+    let row = stage.tick(2, 2).await;
+    assert_eq!((value(&row, "x"), value(&row, "z")), (None, None));
+    assert_eq!(stage.verdicts()[1], Verdict::Ok);
 }
 
 #[tokio::test]
@@ -204,6 +234,10 @@ struct Flood(&'static str);
 impl Sensor for Flood {
     fn name(&self) -> &'static str {
         self.0
+    }
+
+    fn source(&self) -> &'static str {
+        "a test"
     }
 
     fn read(&mut self, _: &Root, out: &mut Reading) -> Result<(), SensorError> {

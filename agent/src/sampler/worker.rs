@@ -1,10 +1,13 @@
-//! A thread a sensor: what the kernel does not answer holds up nobody else.
+//! Threads that ask sensors: what a device does not answer holds up nobody else.
+//!
+//! A sensor that may wait for a device has a thread of its own. Those that read the kernel's memory answer at once and share
+//! one: thirty stacks and thirty wake-ups a second would be most of what they cost.
 
-use crate::root::Root;
-use crate::sensors::{Reading, Sensor, SensorError};
 use dsmil_protocol::ids::Tick;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
+use dsmil_sensors::root::Root;
+use dsmil_sensors::{Reading, Sensor, SensorError};
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
@@ -18,6 +21,8 @@ const STACK: usize = 128 << 10;
 
 /// "Read now", with the reading to fill.
 pub(super) struct Request {
+    /// Which sensor, by its place among them.
+    pub(super) sensor: usize,
     pub(super) tick: Tick,
     pub(super) reading: Reading,
 }
@@ -98,24 +103,29 @@ pub(super) struct Desk {
     pub(super) countdown: Arc<Countdown>,
 }
 
-/// Starts the thread of `sensor`, the `number`th. It ends when the returned sender is dropped, or never if it hangs.
+/// A sensor and its place among them.
+pub(super) type Placed = (usize, Box<dyn Sensor>);
+
+/// Starts a thread called `name` for `sensors`. It ends when the last of the returned sender is dropped, or never if one of
+/// them hangs.
 pub(super) fn start(
     supervisor: &Supervisor,
     desk: Desk,
-    number: usize,
-    sensor: Box<dyn Sensor>,
+    name: &'static str,
+    sensors: Vec<Placed>,
 ) -> SyncSender<Request> {
-    // One place: a sensor is not asked again until it has answered.
-    let (sender, requests) = sync_channel(1);
-    supervisor.thread_with_stack(sensor.name(), STACK, OnFailure::Stop, move || {
-        serve(&desk, number, sensor, &requests);
+    // A place each: a sensor is not asked again until it has answered.
+    let (sender, requests) = sync_channel(sensors.len());
+    supervisor.thread_with_stack(name, STACK, OnFailure::Stop, move || {
+        serve(&desk, sensors, &requests);
         Ok::<(), Infallible>(())
     });
     sender
 }
 
-fn serve(desk: &Desk, number: usize, mut sensor: Box<dyn Sensor>, requests: &Receiver<Request>) {
-    while let Ok(Request { tick, mut reading }) = requests.recv() {
+fn serve(desk: &Desk, mut sensors: Vec<Placed>, requests: &Receiver<Request>) {
+    while let Ok(Request { sensor: number, tick, mut reading }) = requests.recv() {
+        let Some((_, sensor)) = sensors.iter_mut().find(|(place, _)| *place == number) else { continue };
         let begin = desk.clock.mono();
         reading.begin();
         // A sensor that panicked is asked again: its buffers may hold anything, and it must expect anything of them.

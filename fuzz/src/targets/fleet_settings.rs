@@ -34,7 +34,7 @@ fn run(input: &[u8]) {
         assert_eq!(made.open().as_ref(), Ok(settings), "it reads back");
         assert!(settings.values.out_of_range().is_none());
         for (name, _) in &settings.values.sensors {
-            assert!(settings.values.interval_of(name).is_none_or(|seconds| (1..=3600).contains(&seconds)));
+            assert!(settings.values.interval_of(name, 60).is_none_or(|seconds| (1..=3600).contains(&seconds)));
         }
     }
     match signed.accept(&TAKER, &[(KEY, 1)], verify) {

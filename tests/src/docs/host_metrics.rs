@@ -1,21 +1,18 @@
 //! What an agent reports: every metric of a captured host, sensor by sensor.
 
 use super::{Page, table};
-use anyhow::Context;
-use dsmil_agent::root::Root;
 use dsmil_agent::sampler::{HostSource, Source};
-use dsmil_agent::sensors::{self, Reading};
 use dsmil_protocol::ids::Tick;
 use dsmil_protocol::metric::{Kind, Metric};
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Supervisor;
+use dsmil_sensors::Reading;
+use dsmil_sensors::root::Root;
+use dsmil_sensors::tree::{MACHINES, Tree};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Files of /proc and /sys of a running machine, each after a line `=== path`.
-const TREE: &str = include_str!("../../../agent/fixtures/kvm-linux-6.18/tree.txt");
 /// Label values shown as examples.
 const EXAMPLES: usize = 4;
 
@@ -29,13 +26,11 @@ struct Family {
 
 /// The page of a host's metrics.
 pub(super) fn page() -> anyhow::Result<Page> {
-    let tree = tempfile::tempdir().context("cannot make a folder for the captured host")?;
-    unpack(tree.path())?;
-    let root = || Root::at(&tree.path().join("proc"), &tree.path().join("sys"), tree.path());
-    let own_root = root()?;
+    let tree = Tree::unpacked(MACHINES[0].tree);
+    let own_root = tree.root();
     let mut sections = String::new();
     let mut known = BTreeSet::new();
-    for mut sensor in sensors::all() {
+    for mut sensor in dsmil_sensors::all() {
         let mut reading = Reading::new();
         reading.begin();
         // What this host has no file of, it has no metrics of.
@@ -44,7 +39,7 @@ pub(super) fn page() -> anyhow::Result<Page> {
         known.extend(reading.metrics().map(|metric| metric.name.clone()));
         sections += &section(&format!("Sensor `{}`", sensor.name()), reading.metrics());
     }
-    let all = sampled(Arc::new(root()?))?;
+    let all = sampled(Arc::new(tree.root()))?;
     let of_the_sampler = all.iter().filter(|metric| !known.contains(&metric.name));
     let body = section("The sampler itself", of_the_sampler) + &sections;
     let introduction = "Metrics of a captured host: a virtual machine with two CPUs, Linux 6.18. Names, labels and units are \
@@ -53,23 +48,13 @@ pub(super) fn page() -> anyhow::Result<Page> {
     Ok(Page::markdown("host-metrics.md", "Metrics of a host", introduction, &body))
 }
 
-fn unpack(folder: &Path) -> anyhow::Result<()> {
-    for file in TREE.split("=== ").skip(1) {
-        let (path, text) = file.split_once('\n').context("the captured host: a path, then the file")?;
-        let path = folder.join(path);
-        std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
-}
-
 /// The metrics of a whole tick, the sampler's own included.
 fn sampled(root: Arc<Root>) -> anyhow::Result<Vec<Metric>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let clock = Clock::real();
         let supervisor = Supervisor::new(clock.clone());
-        let mut source = HostSource::new(clock, &supervisor, root, sensors::all());
+        let mut source = HostSource::new(clock, &supervisor, root, dsmil_sensors::all());
         let row = source.collect(Tick(1)).await;
         drop(source);
         supervisor.drain(Duration::from_secs(5)).await;

@@ -1,8 +1,8 @@
 //! What a simulated host measures: as many metrics as a small virtual machine has, under the same names.
 
 use super::wave::Wave;
-use dsmil_agent::sensors::Form;
 use dsmil_protocol::metric::{Metric, Scale};
+use dsmil_sensors::Form;
 
 const COUNT: Form = Form::counter(Scale::ONE);
 const LEVEL: Form = Form::gauge(Scale::ONE);

@@ -5,7 +5,6 @@ use super::source::{self, Layout};
 use super::{RAMP_PER_HOST, SimHost, SimSource, make_room_for_files};
 use anyhow::Context;
 use dsmil_agent::credentials::Credentials;
-use dsmil_agent::root::Root;
 use dsmil_agent::run::{self, Parts};
 use dsmil_agent::spool::SpoolConfig;
 use dsmil_agent::uplink::UplinkConfig;
@@ -16,6 +15,7 @@ use dsmil_protocol::ids::HostName;
 use dsmil_protocol::session::Speaker;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Supervisor;
+use dsmil_sensors::root::Root;
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -52,7 +52,8 @@ macro_rules! sensors {
 }
 
 sensors! {
-    stat loadavg meminfo vmstat pressure diskstats filesystem filesystem_remote netdev netstat sockstat filefd uptime uname
+    stat loadavg meminfo vmstat pressure diskstats filesystem filesystem_remote netdev netstat sockstat filefd
+    selinux thermal_zone uptime uname
 }
 
 /// A sensor as it is written: `"off"` or `{ interval_s = 10 }`.

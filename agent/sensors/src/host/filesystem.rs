@@ -3,10 +3,10 @@
 //! A `statfs` on a dead network server waits for ever. So filesystems that live elsewhere have a sensor of their own:
 //! when it hangs, the local ones are still reported.
 
-use super::reading::{Form, Reading, label};
-use super::text::{fields, lines};
-use super::{Sensor, SensorError};
+use crate::reading::{Form, Reading, label};
 use crate::root::Root;
+use crate::sensor::{Sensor, SensorError};
+use crate::text::{fields, lines};
 use dsmil_protocol::metric::Scale;
 
 /// The host's mounts, not those of the agent's own sandbox.
@@ -85,6 +85,10 @@ impl FilesystemSensor {
 impl Sensor for FilesystemSensor {
     fn name(&self) -> &'static str {
         if self.remote { "filesystem_remote" } else { "filesystem" }
+    }
+
+    fn source(&self) -> &'static str {
+        "/proc/1/mountinfo, statfs(2)"
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {
@@ -190,8 +194,8 @@ fn octal(digits: &[u8]) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Tree;
     use super::*;
+    use crate::tree::Tree;
     use proptest::prelude::*;
 
     const LINE: &str = "27 1 254:0 / / rw,relatime shared:1 master:2 - ext4 /dev/vda rw,discard\n";

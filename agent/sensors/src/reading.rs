@@ -176,7 +176,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Kernel text as a label value: bytes that are not UTF-8 become U+FFFD. Takes memory only for those.
-pub(super) fn label(bytes: &[u8]) -> Cow<'_, str> {
+pub(crate) fn label(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 

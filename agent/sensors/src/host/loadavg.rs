@@ -1,9 +1,9 @@
 //! `/proc/loadavg`: load averages over 1, 5 and 15 minutes; node_exporter's collector `loadavg`.
 
-use super::reading::{Form, Reading};
-use super::text::{fields, hundredths};
-use super::{Sensor, SensorError};
+use crate::reading::{Form, Reading};
 use crate::root::Root;
+use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::text::{fields, hundredths};
 use dsmil_protocol::metric::Scale;
 
 const FILE: &str = "loadavg";
@@ -20,6 +20,14 @@ impl Sensor for Loadavg {
         "loadavg"
     }
 
+    fn source(&self) -> &'static str {
+        "/proc/loadavg"
+    }
+
+    fn waits_for(&self) -> WaitsFor {
+        WaitsFor::Memory
+    }
+
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {
         let text = root.proc(FILE, &mut self.buffer).map_err(SensorError::at(FILE))?;
         let mut columns = fields(text);
@@ -33,8 +41,8 @@ impl Sensor for Loadavg {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Tree;
     use super::*;
+    use crate::tree::Tree;
 
     #[test]
     fn three_averages_or_a_verdict() {

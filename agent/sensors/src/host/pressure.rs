@@ -2,10 +2,10 @@
 //!
 //! Format: the kernel's `Documentation/accounting/psi.rst`; `total` is in microseconds.
 
-use super::reading::{Form, Reading};
-use super::text::{fields, lines, unsigned};
-use super::{Sensor, SensorError};
+use crate::reading::{Form, Reading};
 use crate::root::{Root, RootError};
+use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::text::{fields, lines, unsigned};
 use dsmil_protocol::metric::Scale;
 
 const TIME: Form = Form::counter(Scale::per(1_000_000));
@@ -43,6 +43,14 @@ impl Sensor for Pressure {
         "pressure"
     }
 
+    fn source(&self) -> &'static str {
+        "/proc/pressure"
+    }
+
+    fn waits_for(&self) -> WaitsFor {
+        WaitsFor::Memory
+    }
+
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {
         let mut read: Option<&'static str> = None;
         for figure in &FIGURES {
@@ -65,8 +73,8 @@ impl Sensor for Pressure {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Tree;
     use super::*;
+    use crate::tree::Tree;
 
     const BOTH: &str =
         "some avg10=1.09 avg60=0.56 avg300=1.53 total=17697538\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=5\n";

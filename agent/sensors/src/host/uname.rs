@@ -2,9 +2,9 @@
 //!
 //! It is read from `/proc/sys/kernel` rather than by `uname(2)`, so that a captured tree speaks for its own host.
 
-use super::reading::{Form, Reading, label};
-use super::{Sensor, SensorError};
+use crate::reading::{Form, Reading, label};
 use crate::root::{Root, RootError};
+use crate::sensor::{Sensor, SensorError, WaitsFor};
 use dsmil_protocol::metric::Scale;
 
 /// Label and file, in node_exporter's order.
@@ -30,6 +30,14 @@ impl Sensor for Uname {
         "uname"
     }
 
+    fn source(&self) -> &'static str {
+        "/proc/sys/kernel"
+    }
+
+    fn waits_for(&self) -> WaitsFor {
+        WaitsFor::Memory
+    }
+
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {
         for ((_, file), buffer) in PARTS.iter().zip(&mut self.buffers) {
             match root.proc(file, buffer) {
@@ -50,8 +58,8 @@ impl Sensor for Uname {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Tree;
     use super::*;
+    use crate::tree::Tree;
 
     #[test]
     fn labels_are_node_exporters_and_always_text() {
@@ -63,7 +71,7 @@ mod tests {
         }
         let seen = tree.read(&mut Uname::default());
         assert_eq!(seen.error, Some(SensorError::Missing { file: "sys/kernel/domainname" }));
-        tree.proc_bytes("sys/kernel/domainname", b"(no\xffe)\n");
+        tree.file("proc/sys/kernel/domainname", b"(no\xffe)\n");
         let seen = tree.read(&mut Uname::default());
         let machine = std::env::consts::ARCH;
         let name = format!(

@@ -1,9 +1,9 @@
 //! `/proc/vmstat`: paging, swapping, faults and OOM kills; node_exporter's collector `vmstat` with its default fields.
 
-use super::reading::{Form, Reading};
-use super::text::{Name, fields, lines, unsigned};
-use super::{Sensor, SensorError};
+use crate::reading::{Form, Reading};
 use crate::root::Root;
+use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::text::{Name, fields, lines, unsigned};
 use dsmil_protocol::metric::Scale;
 
 const FILE: &str = "vmstat";
@@ -18,6 +18,14 @@ pub(crate) struct Vmstat {
 impl Sensor for Vmstat {
     fn name(&self) -> &'static str {
         "vmstat"
+    }
+
+    fn source(&self) -> &'static str {
+        "/proc/vmstat"
+    }
+
+    fn waits_for(&self) -> WaitsFor {
+        WaitsFor::Memory
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {
@@ -48,8 +56,8 @@ fn is_default_field(line: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Tree;
     use super::*;
+    use crate::tree::Tree;
 
     #[test]
     fn the_default_fields_and_no_others() {

@@ -1,10 +1,10 @@
 //! `/proc/uptime`: how long the host is up. node_exporter has boot time only (see the sensor `stat`), which moves
 //! when the wall clock is stepped; this does not.
 
-use super::reading::{Form, Reading};
-use super::text::{fields, hundredths};
-use super::{Sensor, SensorError};
+use crate::reading::{Form, Reading};
 use crate::root::Root;
+use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::text::{fields, hundredths};
 use dsmil_protocol::metric::Scale;
 
 const FILE: &str = "uptime";
@@ -20,6 +20,14 @@ impl Sensor for Uptime {
         "uptime"
     }
 
+    fn source(&self) -> &'static str {
+        "/proc/uptime"
+    }
+
+    fn waits_for(&self) -> WaitsFor {
+        WaitsFor::Memory
+    }
+
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {
         let text = root.proc(FILE, &mut self.buffer).map_err(SensorError::at(FILE))?;
         let up = fields(text).next().ok_or(SensorError::Malformed { file: FILE, line: 1 })?;
@@ -30,8 +38,8 @@ impl Sensor for Uptime {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Tree;
     use super::*;
+    use crate::tree::Tree;
 
     #[test]
     fn uptime_is_seconds() {

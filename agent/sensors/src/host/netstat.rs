@@ -3,10 +3,10 @@
 //!
 //! Format: the kernel's `Documentation/networking/snmp_counter.rst` and RFC 1213, whose names they are.
 
-use super::reading::{Form, Reading};
-use super::text::{Name, fields, lines, unsigned};
-use super::{Sensor, SensorError};
+use crate::reading::{Form, Reading};
 use crate::root::{Root, RootError};
+use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::text::{Name, fields, lines, unsigned};
 use dsmil_protocol::metric::Scale;
 
 const PREFIX: &str = "node_netstat_";
@@ -21,6 +21,14 @@ pub(crate) struct Netstat {
 impl Sensor for Netstat {
     fn name(&self) -> &'static str {
         "netstat"
+    }
+
+    fn source(&self) -> &'static str {
+        "/proc/net/netstat, snmp, snmp6"
+    }
+
+    fn waits_for(&self) -> WaitsFor {
+        WaitsFor::Memory
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {
@@ -108,8 +116,8 @@ fn is_default_field(protocol: &[u8], head: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Tree;
     use super::*;
+    use crate::tree::Tree;
     use dsmil_protocol::metric::Kind;
 
     #[test]

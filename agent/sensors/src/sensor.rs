@@ -1,33 +1,6 @@
-//! What is read of a host, one sensor a kernel interface.
-//!
-//! Names, labels and units are node_exporter's, checked against its release 1.5.0; what its default filters leave out
-//! is left out here too, by the filters of release 1.9. Values stay the kernel's own integers, with a scale beside them.
-//! Every file's format is documented in the kernel's `Documentation/filesystems/proc.rst` unless a sensor names another.
-//!
-//! A number that cannot be read is absent, the rest of its file is not. A file that cannot be read is the sensor's
-//! verdict. No text makes a sensor panic or take memory without bound.
+//! What a sensor is, and why one has not reported everything.
 
-mod diskstats;
-mod filefd;
-mod filesystem;
-mod loadavg;
-mod meminfo;
-mod netdev;
-mod netstat;
-mod pressure;
-mod reading;
-mod sockstat;
-mod stat;
-mod text;
-#[cfg(test)]
-pub(crate) mod tree;
-mod uname;
-mod uptime;
-mod vmstat;
-
-pub use filesystem::FilesystemSensor;
-pub use reading::{Form, MAX_SENSOR_METRICS, MAX_SENSOR_TEXT, Reading};
-
+use crate::reading::Reading;
 use crate::root::{Root, RootError};
 
 /// Reads one of the kernel's interfaces.
@@ -37,8 +10,31 @@ pub trait Sensor: Send {
     /// The name under which its verdict is reported; node_exporter's collector of the same content, where there is one.
     fn name(&self) -> &'static str;
 
+    /// What it reads, for the reference of all metrics.
+    fn source(&self) -> &'static str;
+
+    /// What its answer waits for. Whoever does not say so waits for a device.
+    fn waits_for(&self) -> WaitsFor {
+        WaitsFor::Device
+    }
+
+    /// Seconds between two readings, unless the fleet's settings say otherwise: more than one where figures hardly ever change
+    /// or where reading them costs much.
+    fn interval_s(&self) -> u16 {
+        1
+    }
+
     /// Pushes every metric there is at this moment. On an error, what was pushed before it counts.
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError>;
+}
+
+/// What a sensor's answer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// For nothing but the kernel's memory: it answers at once, and shares a thread with its like.
+    Memory,
+    /// For a driver, a device or a server, which may never answer: it has a thread of its own, so that nobody waits with it.
+    Device,
 }
 
 /// Why a sensor has not reported everything.
@@ -77,33 +73,10 @@ pub enum SensorError {
 
 impl SensorError {
     /// The error of reading `file`.
-    fn at(file: &'static str) -> impl Fn(RootError) -> Self {
+    pub(crate) fn at(file: &'static str) -> impl Fn(RootError) -> Self {
         move |error| match error {
             RootError::Missing => Self::Missing { file },
             source => Self::Unreadable { file, source },
         }
     }
 }
-
-/// Every sensor that a host has without further rights, in the order of their columns.
-pub fn all() -> Vec<Box<dyn Sensor>> {
-    vec![
-        Box::new(stat::Stat::default()),
-        Box::new(loadavg::Loadavg::default()),
-        Box::new(meminfo::Meminfo::default()),
-        Box::new(vmstat::Vmstat::default()),
-        Box::new(pressure::Pressure::default()),
-        Box::new(diskstats::Diskstats::default()),
-        Box::new(FilesystemSensor::local()),
-        Box::new(FilesystemSensor::remote()),
-        Box::new(netdev::Netdev::default()),
-        Box::new(netstat::Netstat::default()),
-        Box::new(sockstat::Sockstat::default()),
-        Box::new(filefd::Filefd::default()),
-        Box::new(uptime::Uptime::default()),
-        Box::new(uname::Uname::default()),
-    ]
-}
-
-#[cfg(test)]
-mod tests;

@@ -2,10 +2,10 @@
 //!
 //! `mem` is in pages; it is reported as it is and, times the page size, as `mem_bytes`.
 
-use super::reading::{Form, Reading};
-use super::text::{Name, fields, lines, signed};
-use super::{Sensor, SensorError};
+use crate::reading::{Form, Reading};
 use crate::root::{Root, RootError};
+use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::text::{Name, fields, lines, signed};
 use dsmil_protocol::metric::Scale;
 
 const PREFIX: &str = "node_sockstat_";
@@ -22,6 +22,14 @@ pub(crate) struct Sockstat {
 impl Sensor for Sockstat {
     fn name(&self) -> &'static str {
         "sockstat"
+    }
+
+    fn source(&self) -> &'static str {
+        "/proc/net/sockstat, sockstat6"
+    }
+
+    fn waits_for(&self) -> WaitsFor {
+        WaitsFor::Memory
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {
@@ -54,8 +62,8 @@ impl Sensor for Sockstat {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Tree;
     use super::*;
+    use crate::tree::Tree;
 
     #[test]
     fn sockets_and_their_memory() {

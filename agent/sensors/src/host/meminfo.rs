@@ -1,9 +1,9 @@
 //! `/proc/meminfo`: where the memory is; node_exporter's collector `meminfo`.
 
-use super::reading::{Form, Reading};
-use super::text::{Name, fields, lines, unsigned};
-use super::{Sensor, SensorError};
+use crate::reading::{Form, Reading};
 use crate::root::Root;
+use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::text::{Name, fields, lines, unsigned};
 use dsmil_protocol::metric::Scale;
 
 const FILE: &str = "meminfo";
@@ -19,6 +19,14 @@ pub(crate) struct Meminfo {
 impl Sensor for Meminfo {
     fn name(&self) -> &'static str {
         "meminfo"
+    }
+
+    fn source(&self) -> &'static str {
+        "/proc/meminfo"
+    }
+
+    fn waits_for(&self) -> WaitsFor {
+        WaitsFor::Memory
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {
@@ -49,8 +57,8 @@ impl Sensor for Meminfo {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Tree;
     use super::*;
+    use crate::tree::Tree;
 
     #[test]
     fn names_and_units_are_node_exporters() {

@@ -3,10 +3,10 @@
 //! node_exporter's collectors `cpu` and `stat`, in one sensor: the file is the dearest of /proc (the kernel sums every
 //! interrupt of every core for it), so it is read once.
 
-use super::reading::{Form, Reading, label};
-use super::text::{fields, lines, unsigned};
-use super::{Sensor, SensorError};
+use crate::reading::{Form, Reading, label};
 use crate::root::Root;
+use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::text::{fields, lines, unsigned};
 use dsmil_protocol::metric::Scale;
 
 const FILE: &str = "stat";
@@ -33,6 +33,14 @@ pub(crate) struct Stat {
 impl Sensor for Stat {
     fn name(&self) -> &'static str {
         "stat"
+    }
+
+    fn source(&self) -> &'static str {
+        "/proc/stat"
+    }
+
+    fn waits_for(&self) -> WaitsFor {
+        WaitsFor::Memory
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {
@@ -110,8 +118,8 @@ fn push_core<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Tree;
     use super::*;
+    use crate::tree::Tree;
 
     #[test]
     fn cores_and_totals_are_read() {

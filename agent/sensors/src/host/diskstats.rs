@@ -2,10 +2,10 @@
 //!
 //! Format: the kernel's `Documentation/admin-guide/iostats.rst`. Sectors are 512 bytes whatever the device's own are.
 
-use super::reading::{Form, Reading, label};
-use super::text::{fields, lines, unsigned};
-use super::{Sensor, SensorError};
+use crate::reading::{Form, Reading, label};
 use crate::root::Root;
+use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::text::{fields, lines, unsigned};
 use dsmil_protocol::metric::Scale;
 
 const FILE: &str = "diskstats";
@@ -44,6 +44,14 @@ pub(crate) struct Diskstats {
 impl Sensor for Diskstats {
     fn name(&self) -> &'static str {
         "diskstats"
+    }
+
+    fn source(&self) -> &'static str {
+        "/proc/diskstats"
+    }
+
+    fn waits_for(&self) -> WaitsFor {
+        WaitsFor::Memory
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {
@@ -89,8 +97,8 @@ fn is_nvme_partition(stem: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Tree;
     use super::*;
+    use crate::tree::Tree;
 
     #[test]
     fn the_default_filter_is_node_exporters() {

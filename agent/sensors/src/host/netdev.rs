@@ -1,9 +1,9 @@
 //! `/proc/net/dev`: bytes, packets and errors of the network interfaces; node_exporter's collector `netdev`.
 
-use super::reading::{Form, Reading, label};
-use super::text::{fields, lines, unsigned};
-use super::{Sensor, SensorError};
+use crate::reading::{Form, Reading, label};
 use crate::root::Root;
+use crate::sensor::{Sensor, SensorError};
+use crate::text::{fields, lines, unsigned};
 use dsmil_protocol::metric::Scale;
 
 const FILE: &str = "net/dev";
@@ -54,6 +54,10 @@ impl Sensor for Netdev {
         "netdev"
     }
 
+    fn source(&self) -> &'static str {
+        "/proc/net/dev, /sys/class/net"
+    }
+
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {
         let text = root.proc(FILE, &mut self.buffer).map_err(SensorError::at(FILE))?;
         let mut all = lines(text).skip(1);
@@ -87,8 +91,8 @@ impl Sensor for Netdev {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Tree;
     use super::*;
+    use crate::tree::Tree;
 
     const HEAD: &str = "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n";
 

@@ -8,6 +8,7 @@ use dsmil_protocol::ids::BootId;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Dir, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::path::Arg;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ const FIRST_READ: usize = 4 << 10;
 pub struct Root {
     proc: OwnedFd,
     sys: OwnedFd,
+    sys_path: PathBuf,
     rootfs: PathBuf,
 }
 
@@ -99,7 +101,7 @@ impl Root {
             rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
                 .map_err(|source| OpenRootError { path: path.to_owned(), source })
         };
-        Ok(Self { proc: open(proc)?, sys: open(sys)?, rootfs: rootfs.to_owned() })
+        Ok(Self { proc: open(proc)?, sys: open(sys)?, sys_path: sys.to_owned(), rootfs: rootfs.to_owned() })
     }
 
     /// Reads a file below /proc (`net/dev`) into `buffer`, which is emptied first and keeps its memory between reads.
@@ -112,24 +114,28 @@ impl Root {
         read(&self.sys, path, buffer, MAX_VALUE_LEN).map(<[u8]>::trim_ascii)
     }
 
+    /// Reads a file of the host's root filesystem (`etc/os-release`) into `buffer`.
+    pub fn file<'b>(&self, path: &str, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], RootError> {
+        read(rustix::fs::CWD, self.rootfs.join(path), buffer, MAX_FILE_LEN)
+    }
+
     /// The names in a directory below /sys, sorted, at most [`MAX_DIR_ENTRIES`].
     pub fn list_sys(&self, path: &str) -> Result<Vec<String>, RootError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::openat(&self.sys, path, flags, Mode::empty())?;
-        let mut names = Vec::new();
-        for entry in Dir::new(dir)? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy();
-            if name == "." || name == ".." {
-                continue;
-            }
-            if names.len() == MAX_DIR_ENTRIES {
-                return Err(RootError::TooLarge(MAX_DIR_ENTRIES));
-            }
-            names.push(name.into_owned());
-        }
-        names.sort_unstable();
-        Ok(names)
+        list(&self.sys, path)
+    }
+
+    /// The names in a directory below /proc, as for [`Root::list_sys`].
+    pub fn list_proc(&self, path: &str) -> Result<Vec<String>, RootError> {
+        list(&self.proc, path)
+    }
+
+    /// Where a path below /sys leads once every link is followed, below /sys too: `class/net/eth0` is
+    /// `devices/pci0000:00/0000:00:03.0/net/eth0`. Drivers are not asked.
+    pub fn resolve_sys(&self, path: &str) -> Result<String, RootError> {
+        let real = |path: &Path| path.canonicalize().map_err(|error| io_error(&error));
+        let (top, place) = (real(&self.sys_path)?, real(&self.sys_path.join(path))?);
+        let below = place.strip_prefix(&top).map_err(|_| RootError::Malformed)?;
+        below.to_str().map(str::to_owned).ok_or(RootError::Malformed)
     }
 
     /// The size of the filesystem mounted at `mount_point`. It can wait for ever on a dead network server: call it on
@@ -155,7 +161,30 @@ impl Root {
     }
 }
 
-fn read<'b>(below: impl AsFd, path: &str, buffer: &'b mut Vec<u8>, max_len: usize) -> Result<&'b [u8], RootError> {
+fn list(below: impl AsFd, path: &str) -> Result<Vec<String>, RootError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::openat(below, path, flags, Mode::empty())?;
+    let mut names = Vec::new();
+    for entry in Dir::new(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy();
+        if name == "." || name == ".." {
+            continue;
+        }
+        if names.len() == MAX_DIR_ENTRIES {
+            return Err(RootError::TooLarge(MAX_DIR_ENTRIES));
+        }
+        names.push(name.into_owned());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn io_error(error: &std::io::Error) -> RootError {
+    error.raw_os_error().map_or(RootError::Malformed, |errno| Errno::from_raw_os_error(errno).into())
+}
+
+fn read(below: impl AsFd, path: impl Arg, buffer: &mut Vec<u8>, max_len: usize) -> Result<&[u8], RootError> {
     // Non-blocking: opening a named pipe in a hostile tree would wait for a writer.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = rustix::fs::openat(below, path, flags, Mode::empty())?;
@@ -180,7 +209,7 @@ fn read<'b>(below: impl AsFd, path: &str, buffer: &'b mut Vec<u8>, max_len: usiz
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sensors::tree::Tree;
+    use crate::tree::Tree;
 
     #[test]
     fn a_file_is_read_whole_and_the_buffer_is_reused() {
@@ -225,6 +254,20 @@ mod tests {
         assert_eq!(root.sys("class/net/eth0/mtu", &mut Vec::new()), Ok(b"9000".as_slice()));
         assert_eq!(root.list_sys("class/none"), Err(RootError::Missing));
         assert!(matches!(root.sys("class/net/eth0", &mut Vec::new()), Err(RootError::Unreadable(_))), "a directory");
+    }
+
+    #[test]
+    fn links_are_followed_within_sys_and_nowhere_else() {
+        let tree = Tree::new();
+        tree.sys("devices/pci0000:00/0000:00:03.0/net/eth0/mtu", "1500\n");
+        tree.link("sys/class/net/eth0", "../../devices/pci0000:00/0000:00:03.0/net/eth0");
+        tree.link("sys/class/net/out", "../../../proc");
+        tree.file("etc/os-release", b"ID=debian\n");
+        let root = tree.root();
+        assert_eq!(root.resolve_sys("class/net/eth0").as_deref(), Ok("devices/pci0000:00/0000:00:03.0/net/eth0"));
+        assert_eq!(root.resolve_sys("class/net/out"), Err(RootError::Malformed));
+        assert_eq!(root.resolve_sys("class/net/none"), Err(RootError::Missing));
+        assert_eq!(root.file("etc/os-release", &mut Vec::new()), Ok(b"ID=debian\n".as_slice()));
     }
 
     #[test]

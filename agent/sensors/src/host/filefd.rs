@@ -2,10 +2,10 @@
 //!
 //! Formats: the kernel's `Documentation/admin-guide/sysctl/{fs,kernel}.rst`.
 
-use super::reading::{Form, Reading};
-use super::text::{fields, unsigned};
-use super::{Sensor, SensorError};
+use crate::reading::{Form, Reading};
 use crate::root::Root;
+use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::text::{fields, unsigned};
 use dsmil_protocol::metric::Scale;
 
 const FILES: &str = "sys/fs/file-nr";
@@ -24,6 +24,14 @@ pub(crate) struct Filefd {
 impl Sensor for Filefd {
     fn name(&self) -> &'static str {
         "filefd"
+    }
+
+    fn source(&self) -> &'static str {
+        "/proc/sys/fs/file-nr, /proc/sys/kernel/random"
+    }
+
+    fn waits_for(&self) -> WaitsFor {
+        WaitsFor::Memory
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {
@@ -48,8 +56,8 @@ impl Sensor for Filefd {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Tree;
     use super::*;
+    use crate::tree::Tree;
 
     #[test]
     fn files_and_entropy() {

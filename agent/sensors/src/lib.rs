@@ -1,0 +1,27 @@
+//! What can be read of a host, one sensor a kernel interface, and the only opener of its kernel files.
+//!
+//! Names, labels and units are node_exporter's, checked against its release 1.5.0; what its default filters leave out
+//! is left out here too, by the filters of release 1.9. Values stay the kernel's own integers, with a scale beside them.
+//! Every file's format is documented in the kernel's `Documentation/filesystems/proc.rst` unless a sensor names another.
+//!
+//! A number that cannot be read is absent, the rest of its file is not. A file that cannot be read is the sensor's
+//! verdict; where a host may well be without it, there is nothing to report. No text makes a sensor panic or take memory
+//! without bound.
+
+mod attributes;
+#[cfg(any(test, feature = "tree"))]
+pub mod comparison;
+mod host;
+mod reading;
+pub mod root;
+mod sensor;
+mod text;
+#[cfg(any(test, feature = "tree"))]
+pub mod tree;
+
+pub use host::{FilesystemSensor, all};
+pub use reading::{Form, MAX_SENSOR_METRICS, MAX_SENSOR_TEXT, Reading};
+pub use sensor::{Sensor, SensorError, WaitsFor};
+
+#[cfg(test)]
+mod tests;
