@@ -25,6 +25,15 @@ pub(crate) fn unsigned(field: &[u8]) -> Option<u64> {
     })
 }
 
+/// A hexadecimal number without a sign, with or without `0x` before it.
+pub(crate) fn hexadecimal(field: &[u8]) -> Option<u64> {
+    let digits = field.strip_prefix(b"0x").unwrap_or(field);
+    if digits.is_empty() || digits.len() > 16 {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |sum, byte| Some(sum << 4 | u64::from(char::from(*byte).to_digit(16)?)))
+}
+
 /// A decimal number that may be negative, as the two's complement of it.
 pub(crate) fn signed(field: &[u8]) -> Option<u64> {
     match field.split_first() {
@@ -77,6 +86,10 @@ mod tests {
         assert_eq!(signed(b"9223372036854775807").map(u64::cast_signed), Some(i64::MAX));
         for bad in ["9223372036854775808", "--1", "-", ""] {
             assert_eq!(signed(bad.as_bytes()), None, "{bad:?}");
+        }
+        assert_eq!((hexadecimal(b"0x1003"), hexadecimal(b"00c7aaFF")), (Some(0x1003), Some(0x00c7_aaff)));
+        for bad in ["", "0x", "-1", "+1", "1g", "11112222333344445", "0x 1"] {
+            assert_eq!(hexadecimal(bad.as_bytes()), None, "{bad:?}");
         }
         assert_eq!(hundredths(b"12.05"), Some(1205));
         for bad in ["12", "12.5", "12.055", ".05", "-1.00", "184467440737095516.16"] {
