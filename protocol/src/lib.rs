@@ -11,6 +11,7 @@ pub mod ids;
 pub mod join;
 pub mod message;
 pub mod metric;
+pub mod probe;
 pub mod reader;
 pub mod session;
 pub mod tick_set;
