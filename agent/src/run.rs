@@ -5,7 +5,7 @@ use crate::credentials::{Credentials, Keeper};
 use crate::fleet_settings::SettingsDesk;
 use crate::sampler::{self, Row, Source};
 use crate::settings::link_policy;
-use crate::spool::{OpenReport, Spool, SpoolConfig, SpoolError};
+use crate::spool::{BatchKey, OpenReport, Spool, SpoolConfig, SpoolError};
 use crate::status::{LinkBoard, LinkState};
 use crate::uplink::{Progress, Shared, SharedSpool, Uplink, UplinkConfig};
 use dsmil_authority::Values;
@@ -15,6 +15,7 @@ use dsmil_protocol::join::HostSettings;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
 use std::convert::Infallible;
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// What one host is made of.
@@ -92,11 +93,13 @@ pub fn start<S: Source + 'static>(parts: Parts<S>) -> Result<Running, StartError
     let desk = SettingsDesk::open(uplink.host.clone(), credentials.clone(), board.clone(), clock.clone());
     source.follow(desk.watch());
     let (progress, watched) = watch::channel(Progress::default());
+    let (newest, seen) = watch::channel(None);
     let shared = Shared {
         clock: clock.clone(),
         supervisor: supervisor.clone(),
         spool: spool.clone(),
         progress: watched,
+        newest: seen,
         board: board.clone(),
         credentials: credentials.clone(),
         addresses: addresses.clone(),
@@ -117,7 +120,16 @@ pub fn start<S: Source + 'static>(parts: Parts<S>) -> Result<Running, StartError
             if changes.has_changed().unwrap_or(false) {
                 limits.apply(&changes.borrow_and_update(), &mut sampled.lock());
             }
-            kept.ticked(keep(&sampled, &progress, &row, missed));
+            let is_taken = keep(&sampled, &row, missed);
+            // Before the uplink wakes: it may have to send the row at once.
+            newest.send_replace(Some(Arc::new(row)));
+            if let Ok(sealed) = is_taken {
+                progress.send_modify(|p| {
+                    p.ticks += 1;
+                    p.sealed = sealed.or(p.sealed);
+                });
+            }
+            kept.ticked(is_taken.is_ok());
         };
         sampler::run(&clock, &stop, source, sink).await;
         kept.stopping();
@@ -165,8 +177,8 @@ impl Limits {
     }
 }
 
-/// Keeps one tick, and looks after the spool's file. Whether the spool took it.
-fn keep(spool: &SharedSpool, progress: &watch::Sender<Progress>, row: &Row, missed: Option<TickRange>) -> bool {
+/// Keeps one tick, and looks after the spool's file. The batch that it completed; an error if the spool did not take it.
+fn keep(spool: &SharedSpool, row: &Row, missed: Option<TickRange>) -> Result<Option<BatchKey>, NotTaken> {
     let mut spool = spool.lock();
     match spool.check_file() {
         Ok(None) => {}
@@ -174,15 +186,13 @@ fn keep(spool: &SharedSpool, progress: &watch::Sender<Progress>, row: &Row, miss
             lost = aside.lost_ticks, "the spool's file could not be used any longer and was replaced"),
         Err(error) => tracing::debug!(%error, "the spool's file could not be looked at"),
     }
-    let outcome = spool.push(row, missed);
-    let is_taken = outcome.is_ok();
-    match outcome {
-        Ok(sealed) => progress.send_modify(|p| {
-            p.ticks += 1;
-            p.sealed = sealed.or(p.sealed);
-        }),
-        // It is counted by the spool and becomes a gap when there is room.
-        Err(error) => tracing::warn!(tick = row.tick.0, %error, "a tick could not be kept"),
-    }
-    is_taken
+    // It is counted by the spool and becomes a gap when there is room.
+    spool.push(row, missed).map_err(|error| {
+        tracing::warn!(tick = row.tick.0, %error, "a tick could not be kept");
+        NotTaken
+    })
 }
+
+/// The spool did not take a tick; the log says why.
+#[derive(Clone, Copy, Debug)]
+struct NotTaken;

@@ -80,6 +80,8 @@ message_types! {
     MetricSet = 0x0E, "METRIC_SET", MAX_PAYLOAD_LEN;
     /// Aggregator to agent: a batch names a metric set that is not known here.
     NeedMetricSet = 0x0F, "NEED_METRIC_SET", MAX_CONTROL_LEN;
+    /// Agent to aggregator, from version 3 on: one tick as it was sampled, while somebody watches. Never stored, never spooled.
+    Live = 0x11, "LIVE", MAX_PAYLOAD_LEN;
     /// Either way: a refusal, with its code.
     Error = 0xFF, "ERROR", MAX_CONTROL_LEN;
 }
@@ -91,7 +93,6 @@ pub const UNIMPLEMENTED: &[(u8, &str)] = &[
     (0x0B, "EVENT"),
     (0x0C, "AUDIT_CHECKPOINT"),
     (0x10, "L3_EVENT"),
-    (0x11, "LIVE"),
     (0x20, "L5_FORECAST"),
     (0x30, "L6_POLICY_CHECK"),
     (0x41, "L7_CHAT_REQUEST"),

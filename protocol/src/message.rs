@@ -16,8 +16,12 @@ use serde::{Deserialize, Serialize};
 pub const PROTOCOL_VERSION: u8 = 1;
 /// The version from which on the fleet's settings are sent, and HEALTH tells what became of them. Everything else is as before.
 pub const SETTINGS_SINCE: u8 = 2;
+/// The version from which on an aggregator may ask for each tick as it is sampled, and LIVE brings it.
+pub const WATCH_SINCE: u8 = 3;
 /// The versions that are spoken here, best first.
-pub const PROTOCOL_VERSIONS: [u8; 2] = [SETTINGS_SINCE, PROTOCOL_VERSION];
+pub const PROTOCOL_VERSIONS: [u8; 3] = [WATCH_SINCE, SETTINGS_SINCE, PROTOCOL_VERSION];
+/// Milliseconds for which a host is watched without being asked again: what an aggregator that is gone can cost it.
+pub const MAX_WATCH_MS: u32 = 60_000;
 /// Ranges in one ACK or WELCOME; an outage is one range, so 64 cover 63 interruptions.
 pub const MAX_RANGES: usize = 64;
 /// Rejected batches named in one ACK.
@@ -208,6 +212,11 @@ pub enum Config {
     /// Settings of the fleet, at most [`MAX_SETTINGS_LEN`] bytes, with the signature that proves them; from version
     /// [`SETTINGS_SINCE`] on.
     Settings(Vec<u8>),
+    /// Somebody watches the host: each tick is to come as LIVE, for a while; from version [`WATCH_SINCE`] on.
+    Watch {
+        /// For so many milliseconds from now, at most [`MAX_WATCH_MS`]; 0 ends it.
+        for_ms: u32,
+    },
 }
 
 /// Why ticks will never come.
@@ -310,6 +319,7 @@ messages! {
     Config = Config: |m| match m {
         Config::TrustBundle(bundle) => bundle.len() <= MAX_BUNDLE_LEN,
         Config::Settings(settings) => settings.len() <= MAX_SETTINGS_LEN,
+        Config::Watch { for_ms } => *for_ms <= MAX_WATCH_MS,
     };
     Goodbye = Goodbye: |_| true;
     Gap = Gap: |m| m.gaps.len() <= MAX_GAPS && m.gaps.iter().all(|g| forward(&g.ticks));

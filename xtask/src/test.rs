@@ -22,7 +22,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    tools::ensure(&[tools::C_COMPILER, tools::NEXTEST, tools::PROMTOOL])?;
+    tools::ensure(&[tools::C_COMPILER, tools::NEXTEST, tools::PROMTOOL, tools::NODE_EXPORTER])?;
     if !names_packages(&args.filters) {
         tools::ensure(&tools::PEERS)?;
         tools::ensure(&[tools::SCHEMATHESIS])?;
@@ -110,6 +110,9 @@ fn run_tests(steps: &mut Steps, args: &Args) -> anyhow::Result<()> {
     }
     if let Some(promtool) = tools::PROMTOOL.find() {
         nextest.env("DSMIL_PROMTOOL", promtool);
+    }
+    if let Some(exporter) = tools::NODE_EXPORTER.find() {
+        nextest.env("DSMIL_NODE_EXPORTER", exporter);
     }
     if let Some(node) = tools::NODE.find() {
         nextest.env("DSMIL_NODE", node);

@@ -50,6 +50,11 @@ pub(crate) const PROMTOOL: Tool = Tool {
     why: "the tests have it check the aggregator's /metrics",
     from: Source::Unpacked { package: "prometheus", program: "usr/bin/promtool" },
 };
+pub(crate) const NODE_EXPORTER: Tool = Tool {
+    name: "prometheus-node-exporter",
+    why: "the tests hold the sensors against it",
+    from: Source::Debian { package: "prometheus-node-exporter", program: "usr/bin/prometheus-node-exporter" },
+};
 pub(crate) const VALGRIND: Tool =
     Tool { name: "valgrind", why: "counts instructions", from: Source::Apt(&["valgrind"]) };
 
@@ -354,7 +359,7 @@ mod tests {
 
     #[test]
     fn every_remedy_says_why_and_what_to_type() {
-        for tool in [C_COMPILER, NEXTEST, DENY, PROMTOOL]
+        for tool in [C_COMPILER, NEXTEST, DENY, PROMTOOL, NODE_EXPORTER]
             .into_iter()
             .chain(PEERS)
             .chain(RIVALS)

@@ -5,12 +5,15 @@
 
 mod columns;
 mod host;
+mod newest;
 mod worker;
 
 pub use host::{DEADLINE, HostSource, SensorReport, Verdict};
+pub use newest::{Newest, Seen, WallStep, WallSteps};
 
 use dsmil_authority::Values;
-use dsmil_protocol::ids::{Tick, TickRange};
+use dsmil_protocol::batch::{self, Batch, BatchError, BatchHeader, Matrix, Stamp};
+use dsmil_protocol::ids::{BootId, Tick, TickRange};
 use dsmil_protocol::metric::MetricSet;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Stop;
@@ -29,6 +32,19 @@ pub struct Row {
     pub set: Arc<MetricSet>,
     /// A value a metric, in the set's order; `None` is unavailable, which is not zero.
     pub values: Vec<Option<u64>>,
+}
+
+impl Row {
+    /// It as a batch of one tick, encoded: how it is shown to whoever watches.
+    pub fn alone(&self, boot: BootId) -> Result<Vec<u8>, BatchError> {
+        let metrics = self.set.metrics().len();
+        let stamps = vec![Stamp { tick: self.tick, wall_ms: self.wall_ms }];
+        let mut matrix = Matrix::new(metrics, 1);
+        for (metric, value) in self.values.iter().enumerate().take(metrics) {
+            matrix.set(metric, 0, *value);
+        }
+        batch::encode(&Batch { header: BatchHeader { boot, set: self.set.id(), metrics, stamps }, matrix })
+    }
 }
 
 /// Where rows come from: a host's sensors, or a simulation.

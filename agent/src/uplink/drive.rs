@@ -5,6 +5,7 @@ use super::lanes::Lanes;
 use super::{Attempt, Progress, Shared, SharedSpool, UplinkConfig};
 use crate::credentials::Credentials;
 use crate::fleet_settings::SettingsDesk;
+use crate::sampler::Row;
 use crate::spool::BatchKey;
 use crate::status::LinkBoard;
 use dsmil_protocol::error::ErrorCode;
@@ -19,6 +20,7 @@ use dsmil_protocol::session::agent::{AgentSession, Closed, Event, Vitals};
 use dsmil_protocol::session::{Lane, Now};
 use dsmil_runtime::clock::Clock;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -41,6 +43,8 @@ pub(super) struct Drive {
     clock: Clock,
     spool: SharedSpool,
     progress: watch::Receiver<Progress>,
+    newest: watch::Receiver<Option<Arc<Row>>>,
+    boot: BootId,
     board: LinkBoard,
     credentials: Credentials,
     settings: SettingsDesk,
@@ -62,7 +66,7 @@ impl Drive {
         connection: quinn::Connection,
         shared: Shared,
     ) -> Result<Self, End> {
-        let Shared { clock, supervisor, spool, progress, board, credentials, settings, .. } = shared;
+        let Shared { clock, supervisor, spool, progress, newest, board, credentials, settings, .. } = shared;
         let (send, receive) = connection.open_bi().await.map_err(|error| End::of(&error))?;
         let now = now(&clock);
         let hello = Hello {
@@ -85,6 +89,8 @@ impl Drive {
             clock,
             spool,
             progress,
+            newest,
+            boot: config.boot,
             board,
             credentials,
             settings,
@@ -148,6 +154,7 @@ impl Drive {
             self.keep_to_settings(now);
             self.send_gaps(now);
             self.send_live(now);
+            self.show_tick(now);
             self.send_backlog(now);
             self.maybe_leave(now);
         }
@@ -307,6 +314,21 @@ impl Drive {
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "a batch could not be read"),
+        }
+    }
+
+    /// Sends the newest tick to whoever watches. On a link that is slower than that some ticks are not seen: they wait in
+    /// the spool like all others.
+    fn show_tick(&mut self, now: Now) {
+        if !self.session.is_watched(now) || !self.newest.has_changed().unwrap_or(false) || !self.lanes.is_live_idle() {
+            return;
+        }
+        let Some(row) = self.newest.borrow_and_update().clone() else { return };
+        match row.alone(self.boot) {
+            Ok(bytes) => {
+                self.session.send_live(row.tick, bytes, now);
+            }
+            Err(error) => tracing::warn!(tick = row.tick.0, %error, "a tick could not be shown to whoever watches"),
         }
     }
 

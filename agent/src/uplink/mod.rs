@@ -11,6 +11,7 @@ mod lanes;
 use crate::addresses::Addresses;
 use crate::credentials::{Credentials, Want};
 use crate::fleet_settings::SettingsDesk;
+use crate::sampler::Row;
 use crate::spool::{BatchKey, Spool};
 use crate::status::LinkBoard;
 use caller::Caller;
@@ -88,6 +89,8 @@ pub struct Shared {
     pub spool: SharedSpool,
     /// How far sampling has come.
     pub progress: watch::Receiver<Progress>,
+    /// What was sampled last, for whoever watches.
+    pub newest: watch::Receiver<Option<Arc<Row>>>,
     /// Where the link's state is written down.
     pub board: LinkBoard,
     /// Who we are, and whom we trust.

@@ -7,6 +7,9 @@
 mod attention;
 #[cfg(test)]
 mod tests;
+mod watching;
+
+pub use watching::Watching;
 
 use attention::{Attention, LOOK_EVERY};
 use dsmil_crypto::policy::{Negotiated, Peer};
@@ -168,6 +171,7 @@ pub struct Live {
     known: Arc<Mutex<Known>>,
     clock: Clock,
     patience: Patience,
+    watching: Watching,
 }
 
 #[derive(Debug)]
@@ -184,7 +188,28 @@ impl Live {
         let awaited = |host| (host, HostNow { awaited: true, ..HostNow::default() });
         let hosts = hosts.into_iter().map(awaited).collect();
         let known = Known { hosts, attention: Attention::new(clock.boot()), back_at: Duration::ZERO };
-        Self { known: Arc::new(Mutex::new(known)), clock, patience }
+        let watching = Watching::new(clock.clone());
+        Self { known: Arc::new(Mutex::new(known)), clock, patience, watching }
+    }
+
+    /// Which hosts somebody watches.
+    pub fn watching(&self) -> &Watching {
+        &self.watching
+    }
+
+    /// There is a newer tick of a host, unless this one is older than what is known; only of the boot that runs.
+    pub fn show(&self, host: &HostName, (boot, tick): (BootId, Tick), latest: impl FnOnce(Option<&Latest>) -> Latest) {
+        let mut is_newer = false;
+        self.update(host, |now| {
+            let known = now.latest.as_deref();
+            is_newer = now.boot == Some(boot) && known.is_none_or(|known| known.boot != boot || known.tick < tick);
+            if is_newer {
+                now.latest = Some(Arc::new(latest(known)));
+            }
+        });
+        if is_newer {
+            self.watching.ticked(host);
+        }
     }
 
     /// Keeps looking whether we listen, until the program stops. Without that, we do not listen for long.

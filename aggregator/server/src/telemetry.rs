@@ -112,6 +112,8 @@ pub struct Counters {
     pub samples: Counter,
     /// Ticks in the stored batches.
     pub ticks: Counter,
+    /// Ticks that were shown to whoever watched their host, before their batch came.
+    pub live_ticks: Counter,
     /// Batches that were not stored because the journal could not take them; the spools hold them.
     pub batches_deferred: Counter,
     /// Metric sets that waited, because their host tells of more than it may.

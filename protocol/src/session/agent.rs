@@ -106,8 +106,8 @@ pub struct AgentSession {
     /// What HELLO has offered, and what WELCOME chose of it; 0 before.
     offered: Vec<u8>,
     pub(super) version: u8,
-    writer: Writer,
-    output: VecDeque<Outgoing>,
+    pub(super) writer: Writer,
+    pub(super) output: VecDeque<Outgoing>,
     pub(super) events: VecDeque<Event>,
     /// By their numbers: no two with the same one at once.
     in_flight: BTreeMap<Tick, InFlight>,
@@ -118,6 +118,8 @@ pub struct AgentSession {
     backlog_free_at: Duration,
     /// What the fleet's settings let the backlog have, bytes a second.
     pub(super) backlog_cap: Option<u32>,
+    /// Until when each tick is to be sent as it is sampled.
+    pub(super) watched_until: Duration,
 }
 
 impl AgentSession {
@@ -136,6 +138,7 @@ impl AgentSession {
             epoch: EpochEstimator::default(),
             backlog_free_at: now.mono,
             backlog_cap: None,
+            watched_until: Duration::ZERO,
         };
         session.say(hello, now);
         session
@@ -166,7 +169,7 @@ impl AgentSession {
                 self.need_sets(NeedMetricSet::decode(&frame.payload)?);
                 Ok(())
             }
-            MessageType::Config if open => self.configured(Config::decode(&frame.payload)?),
+            MessageType::Config if open => self.configured(Config::decode(&frame.payload)?, now),
             MessageType::Goodbye => {
                 self.close(Closed::Goodbye(Goodbye::decode(&frame.payload)?.reason));
                 Ok(())

@@ -47,6 +47,8 @@ pub enum Incoming {
     Health(Health),
     /// A batch: store it, then [`AggregatorSession::account`], or [`AggregatorSession::reject`] it.
     Telemetry(Telemetry),
+    /// A tick that was asked for: show it and forget it. A later batch brings it again, to be stored.
+    Live(Telemetry),
     /// A frame in order around a batch that does not decode; already rejected, to be counted.
     Poison(Rejected),
     /// Record them, then [`AggregatorSession::account`].
@@ -103,6 +105,8 @@ pub struct AggregatorSession {
     accounted: BTreeMap<BootId, Vec<TickRange>>,
     rejected: Vec<(BootId, Rejected)>,
     needed: BTreeSet<SetId>,
+    /// Until when ticks were asked for as they are sampled.
+    pub(super) watches_until: Duration,
 }
 
 impl AggregatorSession {
@@ -120,6 +124,7 @@ impl AggregatorSession {
             accounted: BTreeMap::new(),
             rejected: Vec::new(),
             needed: BTreeSet::new(),
+            watches_until: Duration::ZERO,
         }
     }
 
@@ -210,6 +215,7 @@ impl AggregatorSession {
             MessageType::Heartbeat => Incoming::Heartbeat(self.heartbeat(&frame.payload, now)?),
             MessageType::Health if self.version >= SETTINGS_SINCE => Incoming::Health(Health::decode(&frame.payload)?),
             MessageType::Telemetry => self.telemetry(frame, now),
+            MessageType::Live => self.live(frame, now)?,
             MessageType::Gap => Incoming::Gap(Gap::decode(&frame.payload)?),
             MessageType::MetricSet => {
                 let set = MetricSet::decode(&frame.payload).map_err(|_| ErrorCode::PayloadMalformed)?;

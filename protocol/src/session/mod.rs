@@ -14,6 +14,7 @@ mod replay;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use limits::Limits;
 

@@ -34,11 +34,12 @@ impl AgentSession {
         f64::from(self.backlog_cap.map_or(welcome, |cap| cap.clamp(1, welcome)))
     }
 
-    pub(super) fn configured(&mut self, config: Config) -> Result<(), ErrorCode> {
+    pub(super) fn configured(&mut self, config: Config, now: Now) -> Result<(), ErrorCode> {
         self.events.push_back(match config {
             Config::TrustBundle(bundle) => Event::TrustBundle(bundle),
             Config::Settings(settings) if self.version >= SETTINGS_SINCE => Event::Settings(settings),
             Config::Settings(_) => return Err(ErrorCode::PayloadMalformed),
+            Config::Watch { for_ms } => return self.watched(for_ms, now),
         });
         Ok(())
     }

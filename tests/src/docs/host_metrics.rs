@@ -16,36 +16,64 @@ use std::time::Duration;
 /// Label values shown as examples.
 const EXAMPLES: usize = 4;
 
+/// Metrics that are newer than the first version, by the beginning of their names.
+const SINCE: [(&str, &str); 0] = [];
+/// The first version.
+const FIRST: &str = "0.1.0";
+
 /// A metric's name, whatever its labels.
 #[derive(Default)]
 struct Family {
     kind: &'static str,
-    series: usize,
     labels: BTreeMap<String, BTreeSet<String>>,
 }
 
+type Families = BTreeMap<String, Family>;
+
 /// The page of a host's metrics.
 pub(super) fn page() -> anyhow::Result<Page> {
-    let tree = Tree::unpacked(MACHINES[0].tree);
-    let own_root = tree.root();
+    let trees = MACHINES.map(|machine| Tree::unpacked(machine.tree));
     let mut sections = String::new();
     let mut known = BTreeSet::new();
     for mut sensor in dsmil_sensors::all() {
-        let mut reading = Reading::new();
-        reading.begin();
-        // What this host has no file of, it has no metrics of.
-        let _ = sensor.read(&own_root, &mut reading);
-        reading.complete();
-        known.extend(reading.metrics().map(|metric| metric.name.clone()));
-        sections += &section(&format!("Sensor `{}`", sensor.name()), reading.metrics());
+        let mut families = Families::new();
+        for tree in &trees {
+            let mut reading = Reading::new();
+            reading.begin();
+            // What this host has no file of, it has no metrics of.
+            let _ = sensor.read(&tree.root(), &mut reading);
+            reading.complete();
+            add(&mut families, reading.metrics());
+        }
+        known.extend(families.keys().cloned());
+        let every = match sensor.interval_s() {
+            1 => String::new(),
+            seconds => format!(", every {seconds} s"),
+        };
+        sections += &section(&format!("Sensor `{}`", sensor.name()), &format!("{}{every}", sensor.source()), &families);
     }
-    let all = sampled(Arc::new(tree.root()))?;
-    let of_the_sampler = all.iter().filter(|metric| !known.contains(&metric.name));
-    let body = section("The sampler itself", of_the_sampler) + &sections;
-    let introduction = "Metrics of a captured host: a virtual machine with two CPUs, Linux 6.18. Names, labels and units are \
-                        node_exporter's, so that its dashboards work. A host with other hardware or another kernel has other \
-                        series of the same kinds.";
+    let mut own = Families::new();
+    let all = sampled(Arc::new(trees[0].root()))?;
+    add(&mut own, all.iter().filter(|metric| !known.contains(&metric.name)));
+    let body = section("The sampler itself", "the agent", &own) + &sections;
+    let introduction = "What sensors report, from hosts of several kinds: virtual and real ones, with and without accelerators. \
+                        Names, labels and units are node_exporter's where it has such a metric, and dcgm-exporter's for NVIDIA's GPUs, so \
+                        that their dashboards and rules work. A host reports what its hardware and kernel have; what cannot be read is \
+                        absent, never zero. A rate is for who asks: counters are sent as the kernel counts.";
     Ok(Page::markdown("host-metrics.md", "Metrics of a host", introduction, &body))
+}
+
+fn add<'a>(families: &mut Families, metrics: impl Iterator<Item = &'a Metric>) {
+    for metric in metrics {
+        let family = families.entry(metric.name.clone()).or_default();
+        family.kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        for (label, value) in &metric.labels {
+            family.labels.entry(label.clone()).or_default().insert(value.clone());
+        }
+    }
 }
 
 /// The metrics of a whole tick, the sampler's own included.
@@ -62,27 +90,41 @@ fn sampled(root: Arc<Root>) -> anyhow::Result<Vec<Metric>> {
     })
 }
 
-fn section<'a>(title: &str, metrics: impl Iterator<Item = &'a Metric>) -> String {
-    let mut families: BTreeMap<&str, Family> = BTreeMap::new();
-    for metric in metrics {
-        let family = families.entry(&metric.name).or_default();
-        family.kind = match metric.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-        };
-        family.series += 1;
-        for (label, value) in &metric.labels {
-            family.labels.entry(label.clone()).or_default().insert(value.clone());
-        }
-    }
+fn section(title: &str, source: &str, families: &Families) -> String {
     if families.is_empty() {
-        return format!("## {title}\n\nNothing on this host.\n\n");
+        return format!("## {title}\n\nSource: {source}. Nothing on the captured hosts.\n\n");
     }
     let rows = families.iter().map(|(name, family)| {
         let labels: Vec<String> = family.labels.iter().map(|(label, values)| examples(label, values)).collect();
-        [format!("`{name}`"), family.kind.to_owned(), family.series.to_string(), labels.join("; ")]
+        let since = SINCE.iter().find(|(prefix, _)| name.starts_with(prefix)).map_or(FIRST, |(_, since)| since);
+        [format!("`{name}`"), family.kind.to_owned(), unit(name).to_owned(), labels.join("; "), since.to_owned()]
     });
-    format!("## {title}\n\n{}\n", table(["name", "type", "series", "labels"], rows))
+    format!("## {title}\n\nSource: {source}.\n\n{}\n", table(["name", "type", "unit", "labels", "since"], rows))
+}
+
+/// A metric's unit, by its name: Prometheus's names end in it.
+fn unit(name: &str) -> &'static str {
+    const UNITS: [(&str, &str); 14] = [
+        ("seconds", "seconds"),
+        ("bytes", "bytes"),
+        ("celsius", "°C"),
+        ("thermal_zone_temp", "°C"),
+        ("volts", "volts"),
+        ("amps", "amperes"),
+        ("watts", "watts"),
+        ("watt", "watts"),
+        ("joules", "joules"),
+        ("joule", "joules"),
+        ("hertz", "hertz"),
+        ("ratio", "0 to 1"),
+        ("percent", "per cent"),
+        ("bits", "bits"),
+    ];
+    let bare = name.strip_suffix("_total").unwrap_or(name);
+    if bare.ends_with("_info") {
+        return "always 1";
+    }
+    UNITS.iter().find(|(ending, _)| bare.ends_with(ending)).map_or("number", |(_, unit)| unit)
 }
 
 fn examples(label: &str, values: &BTreeSet<String>) -> String {

@@ -102,6 +102,8 @@ fn ingest(app: &App, page: &mut Page) {
     page.counter("dsmil_batches_deferred_total", help, t.batches_deferred.get());
     let help = "Metric sets that waited, because their host tells of more than it may.";
     page.counter("dsmil_metric_sets_delayed_total", help, t.sets_delayed.get());
+    let help = "Ticks that were shown to whoever watched their host, before the batch that is stored.";
+    page.counter("dsmil_live_ticks_total", help, t.live_ticks.get());
     page.counter("dsmil_ticks_stored_total", "Ticks in the stored batches.", t.ticks.get());
     page.counter("dsmil_samples_stored_total", "Samples in the stored batches.", t.samples.get());
     delays(&t.delays, page);

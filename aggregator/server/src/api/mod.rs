@@ -22,6 +22,7 @@ mod security;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 pub use listen::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, serve};
 pub use problem::ProblemKind;

@@ -1,7 +1,7 @@
 //! What there is: every path with its methods.
 
 use super::problem::Problem;
-use super::{App, access, docs, health, hosts, metrics, openapi, pipeline, scrape, security};
+use super::{App, access, docs, health, hosts, metrics, openapi, pipeline, scrape, security, watched};
 use crate::prometheus::routes as prometheus;
 use axum::Router;
 use axum::extract::Request;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 type Route = (&'static str, MethodRouter<Arc<App>>);
 
-fn routes() -> [Route; 16] {
+fn routes() -> [Route; 17] {
     [
         ("/health", get(health::health)),
         ("/health/pipeline", get(pipeline::pipeline)),
@@ -21,6 +21,7 @@ fn routes() -> [Route; 16] {
         ("/api/v1/hosts", get(hosts::list)),
         ("/api/v1/hosts/{id}", get(hosts::one)),
         ("/api/v1/hosts/{id}/metrics", get(scrape::host_metrics)),
+        ("/api/v1/hosts/{id}/watch", get(watched::watch)),
         ("/api/v1/sd", get(scrape::discovery)),
         ("/api/v1/security/link", get(security::link::link)),
         ("/api/v1/security/log", get(security::log::log)),

@@ -20,6 +20,8 @@ pub(super) struct Judged {
     pub(super) telemetry: Telemetry,
     /// Its share of what the session may hold.
     pub(super) room: Option<OwnedSemaphorePermit>,
+    /// A tick for whoever watches: it is shown, and comes again to be stored.
+    pub(super) is_live: bool,
 }
 
 /// What it is decoded with.
@@ -96,7 +98,14 @@ impl Peer {
         let group = self.ingest.0.decoders.batches(move |decoder| Group::decode(known, boot, decoder)).await;
         let Some(Group { batches, newest }) = group else { return self.cannot_decode() };
         for (judged, decoded) in batches {
-            self.hand_on(judged, decoded);
+            match (judged.is_live, decoded) {
+                (false, decoded) => self.hand_on(judged, decoded),
+                (true, Ok(_)) => self.ingest.0.telemetry.live_ticks.add(1),
+                (true, Err(error)) => {
+                    self.ingest.0.telemetry.fault(ErrorCode::BatchMalformed);
+                    tracing::warn!(host = %self.host, %error, "a tick to be shown cannot be read");
+                }
+            }
         }
         if let Some(newest) = newest {
             self.show(newest);
@@ -105,7 +114,7 @@ impl Peer {
 
     /// Hands a batch to the appender, or rejects it.
     fn hand_on(&mut self, judged: Judged, decoded: Result<Decoded, BatchError>) {
-        let Judged { telemetry, room } = judged;
+        let Judged { telemetry, room, .. } = judged;
         let (boot, first) = (telemetry.header.boot, telemetry.header.range().first);
         let Decoded { header, samples } = match decoded {
             Ok(decoded) => decoded,
@@ -153,12 +162,9 @@ impl Peer {
         let Newest { header, set, values, resting } = newest;
         let (boot, tick, classification) = (header.boot, header.range().last, self.classification);
         let time_ms = at_ms(self.boot_ms(&header), tick);
-        self.ingest.0.live.update(&self.host, |host| {
-            let newer = host.latest.as_ref().is_none_or(|latest| latest.boot != boot || latest.tick < tick);
-            if host.boot == Some(boot) && newer {
-                let resting = resting::with_earlier(resting, (boot, tick, &set, &values), host.latest.as_deref());
-                host.latest = Some(Arc::new(Latest { set, boot, classification, tick, time_ms, values, resting }));
-            }
+        self.ingest.0.live.show(&self.host, (boot, tick), |known| {
+            let resting = resting::with_earlier(resting, (boot, tick, &set, &values), known);
+            Latest { set, boot, classification, tick, time_ms, values, resting }
         });
     }
 

@@ -14,6 +14,7 @@ mod resting;
 mod sets;
 mod settings;
 mod streams;
+mod watched;
 
 use crate::admission::Admission;
 use crate::credentials::Credentials;

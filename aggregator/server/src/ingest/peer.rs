@@ -85,6 +85,7 @@ pub(super) async fn run(
         settings_offered: 0,
         noted_at: None,
         audited: false,
+        watched_until: Duration::ZERO,
         classification: grant.clearance,
         jobs,
         judged: Vec::new(),
@@ -129,6 +130,8 @@ pub(super) struct Peer {
     pub(super) noted_at: Option<Duration>,
     /// It has said that it was offered what nobody has signed.
     pub(super) audited: bool,
+    /// Until when it was asked for each tick as it is sampled.
+    pub(super) watched_until: Duration,
     /// What the fleet file gives this host's telemetry. A frame that claims less does not make it less.
     pub(super) classification: Classification,
     pub(super) jobs: mpsc::Sender<Job>,
@@ -153,6 +156,7 @@ impl Peer {
         let mut registry = self.ingest.0.registry.watch();
         let mut credentials = self.ingest.0.credentials.watch();
         let mut offers = self.ingest.0.registry.watch_offers();
+        let mut begins = self.ingest.0.live.watching().begins();
         let mut reads = Vec::with_capacity(FRAMES_AHEAD);
         while !self.session.is_closed() {
             let newer = async {
@@ -177,6 +181,7 @@ impl Peer {
                     self.note_old_agent().await;
                     self.offer_settings();
                 }
+                Ok(()) = begins.changed(), if self.boot.is_some() => self.keep_watched(),
                 () = stop.requested() => self.leave(GoodbyeReason::Stopping, "this aggregator stopped"),
                 is_newer = newer => if is_newer {
                     self.leave(GoodbyeReason::Replaced, "a newer session of the host took its place");
@@ -315,10 +320,12 @@ impl Peer {
             Incoming::Hello(hello) => self.hello(hello).await,
             Incoming::Heartbeat(heartbeat) => {
                 self.heartbeat(heartbeat);
+                self.keep_watched();
                 self.note_health().await;
             }
             Incoming::Health(health) => self.health(health).await,
-            Incoming::Telemetry(telemetry) => self.judged.push(Judged { telemetry, room }),
+            Incoming::Telemetry(telemetry) => self.judged.push(Judged { telemetry, room, is_live: false }),
+            Incoming::Live(telemetry) => self.judged.push(Judged { telemetry, room, is_live: true }),
             Incoming::Poison(rejected) => {
                 let code = ErrorCode::from_number(rejected.code);
                 self.ingest.0.telemetry.fault(code);

@@ -29,6 +29,7 @@ use utoipa::{IntoResponses, Modify, OpenApi};
         super::hosts::list,
         super::hosts::one,
         super::scrape::host_metrics,
+        super::watched::watch,
         super::scrape::discovery,
         super::security::link::link,
         super::security::log::log,

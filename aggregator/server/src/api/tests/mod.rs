@@ -7,6 +7,7 @@ mod hosts;
 mod prometheus;
 mod rig;
 mod security;
+mod watched;
 
 use rig::{Rig, T0};
 use std::collections::BTreeSet;

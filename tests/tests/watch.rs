@@ -1,0 +1,100 @@
+//! A host that somebody watches through the aggregator, with the command that people type.
+
+use dsmil_protocol::ids::HostName;
+use dsmil_runtime::clock::Clock;
+use e2e::fleet::{AgentProc, Centre, Fleet, Ledger, Parents, Ports, Program};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Ticks that are watched.
+const TICKS: usize = 12;
+/// The goal, from the second of a tick until somebody sees it.
+const SEEN_WITHIN_MS: i64 = 1_500;
+
+/// A line of `dsmilctl fleet watch --json`.
+#[derive(Debug, Deserialize)]
+struct Tick {
+    tick: u64,
+    time_ms: i64,
+    values: BTreeMap<String, Option<f64>>,
+}
+
+#[tokio::test]
+async fn whoever_watches_a_host_sees_each_tick_within_a_second_and_nothing_is_stored_for_it() {
+    let clock = Clock::real();
+    let fleet = Fleet::new(&Parents::default(), "dsmil-test", &clock).expect("folders");
+    let host = HostName::new("h1").expect("a name");
+    let mut centre = Centre::init(&fleet, std::slice::from_ref(&host), Ports::free().expect("ports")).expect("init");
+    centre.start().await.expect("the centre starts");
+    let mut agent = AgentProc::join(&fleet, &centre, &host).expect("an agent");
+    agent.start().expect("the agent starts");
+    let connected = |ledger: &Ledger| ledger.stored > 0;
+    centre.until("something is stored", PATIENCE, connected).await.expect("ticks flow");
+    assert_eq!(live_ticks(&centre).await, 0, "nobody watches");
+
+    let ticks = watch(&fleet, &centre, &clock).await;
+    let numbers: Vec<u64> = ticks.iter().map(|(tick, _)| tick.tick).collect();
+    // The first one is the newest of a batch; from the second on the host sends each.
+    assert!(numbers[2..].windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+    for (tick, seen_ms) in &ticks[2..] {
+        let late_ms = seen_ms - tick.time_ms;
+        assert!((0..SEEN_WITHIN_MS).contains(&late_ms), "tick {} was seen {late_ms} ms after its second", tick.tick);
+        assert!(tick.values.get("node_load1").is_some_and(Option::is_some), "{:?}", tick.values.keys());
+    }
+
+    // A while after the last question the host is left in peace.
+    let mut last = live_ticks(&centre).await;
+    assert!(last >= TICKS as u64 - 2, "{last} ticks came one by one");
+    let (mut since, give_up) = (clock.mono(), clock.mono() + PATIENCE);
+    while clock.mono() < since + Duration::from_secs(5) {
+        assert!(clock.mono() < give_up, "nobody watches any more, and the ticks go on");
+        let now = live_ticks(&centre).await;
+        if now != last {
+            (last, since) = (now, clock.mono());
+        }
+        clock.sleep(Duration::from_millis(200)).await;
+    }
+
+    assert!(agent.stop().await.expect("the agent stops").success());
+    let whole = |ledger: &Ledger| ledger.waiting == 0 && ledger.expected == ledger.stored;
+    let ledger = centre.until("every tick is stored", PATIENCE, whole).await.expect("whole");
+    assert_eq!((ledger.duplicates, ledger.lost), (0, 0), "{ledger:?}");
+    centre.stop().await.expect("the centre stops");
+}
+
+/// What the command prints, each line with the moment when it was there.
+async fn watch(fleet: &Fleet, centre: &Centre<'_>, clock: &Clock) -> Vec<(Tick, i64)> {
+    let token = fleet.disk().join("watch-token");
+    std::fs::write(&token, centre.token()).expect("a file");
+    if let Some(user) = fleet.user() {
+        user.own(&token).expect("its owner");
+    }
+    let text = |path: &Path| path.display().to_string();
+    let (api, root, token) = (centre.api().address().to_string(), text(centre.https_root()), text(&token));
+    let count = TICKS.to_string();
+    let args =
+        ["fleet", "watch", "h1", "--json", "--ticks", &count, "--api", &api, "--root", &root, "--token-file", &token];
+    let mut command = fleet.launcher().start("watch", Program::Ctl, &args).expect("dsmilctl starts");
+    let mut seen = Vec::new();
+    let give_up = clock.mono() + PATIENCE;
+    while seen.len() < TICKS {
+        assert!(clock.mono() < give_up, "{} ticks were seen; {}", seen.len(), command.log_tail());
+        let printed = command.printed();
+        let whole = printed.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        for line in whole.skip(seen.len()) {
+            seen.push((serde_json::from_str(line).expect("a tick"), clock.wall_ms()));
+        }
+        clock.sleep(Duration::from_millis(20)).await;
+    }
+    assert!(command.wait(PATIENCE).await.expect("it ends").success());
+    seen
+}
+
+async fn live_ticks(centre: &Centre<'_>) -> u64 {
+    let text = centre.api().text("/metrics").await.expect("metrics");
+    let line = text.lines().find_map(|line| line.strip_prefix("dsmil_live_ticks_total ")).expect("a counter");
+    line.parse().expect("a number")
+}
