@@ -24,7 +24,7 @@ const BACKLOG_KIB: std::ops::RangeInclusive<u32> = 1..=1_048_576;
 
 /// The sensors of an agent of this version, in the order of their columns: what whoever writes settings may name. The agent
 /// has a test that these are its own.
-pub const SENSORS: [&str; 16] = [
+pub const SENSORS: [&str; 32] = [
     "stat",
     "loadavg",
     "meminfo",
@@ -39,6 +39,22 @@ pub const SENSORS: [&str; 16] = [
     "filefd",
     "selinux",
     "thermal_zone",
+    "hwmon",
+    "cpu",
+    "cpufreq",
+    "edac",
+    "powersupplyclass",
+    "watchdog",
+    "netclass",
+    "softnet",
+    "conntrack",
+    "arp",
+    "udp_queues",
+    "schedstat",
+    "time",
+    "os",
+    "dmi",
+    "bonding",
     "uptime",
     "uname",
 ];

@@ -23,16 +23,35 @@ pub enum DifferenceKind {
     TheirsOnly,
     /// Both have it, and the values need not be the same.
     Value,
+    /// Both have it, and the agent's has no value at times.
+    Absent,
 }
 
 /// Every difference from node_exporter 1.5.0 with its default collectors.
-pub const DIFFERENCES: [Difference; 2] = [
+pub const DIFFERENCES: [Difference; 15] = [
     ours("dsmil_uptime_seconds", "node_exporter has the boot's time only, which moves with the wall clock"),
+    ours("node_cpu_scaling_governor", "since a release after 1.5"),
+    ours("node_cpu_isolated", "since a release after 1.5"),
+    ours("node_watchdog_", "since node_exporter 1.6"),
+    ours("node_hwmon_freq_freq_mhz", "since a release after 1.5"),
+    ours("dsmil_cpu_energy_performance_preference_info", "node_exporter has nothing of this"),
+    ours("dsmil_hwmon_chip_suspended", "node_exporter asks a sleeping device, and so wakes it"),
+    absent("node_hwmon_", "a chip in a device that sleeps, or would if it were left alone, is not asked"),
     theirs("node_disk_info", "comes from udev's database, which is neither in /proc nor in /sys"),
+    ours("node_softnet_received_rps_total", "since node_exporter 1.6"),
+    ours("node_softnet_flow_limit_count_total", "since node_exporter 1.6"),
+    ours("node_softnet_backlog_len", "since node_exporter 1.6"),
+    theirs("node_network_speed_bytes", "-125000 where the interface does not know its speed: no speed is none"),
+    theirs("node_time_seconds", "every tick has its time already"),
+    theirs("node_time_zone_offset_seconds", "is about node_exporter's own environment, not about the host"),
 ];
 
 const fn ours(prefix: &'static str, reason: &'static str) -> Difference {
     Difference { prefix, kind: DifferenceKind::OursOnly, reason }
+}
+
+const fn absent(prefix: &'static str, reason: &'static str) -> Difference {
+    Difference { prefix, kind: DifferenceKind::Absent, reason }
 }
 
 const fn theirs(prefix: &'static str, reason: &'static str) -> Difference {
@@ -87,10 +106,11 @@ impl Comparison {
                 None if value.is_nan() => Distance::Same,
                 None => Distance::Apart,
             };
+            let kind = if own.is_some() { DifferenceKind::Value } else { DifferenceKind::Absent };
             match distance {
                 Distance::Same => all.same.push(series.clone()),
                 Distance::Near => all.near.push(series.clone()),
-                Distance::Apart if explained(series, DifferenceKind::Value) => all.documented.push(series.clone()),
+                Distance::Apart if explained(series, kind) => all.documented.push(series.clone()),
                 Distance::Apart => all.unexplained.push(format!("{series}: {own:?}, node_exporter: {value}")),
             }
         }
@@ -103,7 +123,7 @@ impl Comparison {
     fn one_sided(&mut self, series: &str, kind: DifferenceKind) {
         let (list, whose) = match kind {
             DifferenceKind::OursOnly => (&mut self.ours_only, "node_exporter has it not"),
-            DifferenceKind::TheirsOnly | DifferenceKind::Value => (&mut self.theirs_only, "only node_exporter has it"),
+            DifferenceKind::TheirsOnly | DifferenceKind::Value | DifferenceKind::Absent => (&mut self.theirs_only, "only node_exporter has it"),
         };
         if explained(series, kind) {
             list.push(series.to_owned());

@@ -12,14 +12,21 @@ mod attributes;
 #[cfg(any(test, feature = "tree"))]
 pub mod comparison;
 mod host;
+mod line;
+pub mod pci;
 mod reading;
 pub mod root;
+mod runtime_pm;
 mod sensor;
+mod since_boot;
 mod text;
 #[cfg(any(test, feature = "tree"))]
 pub mod tree;
+#[cfg(any(test, feature = "tree"))]
+pub mod witness;
 
 pub use host::{FilesystemSensor, all};
+pub use line::Line;
 pub use reading::{Form, MAX_SENSOR_METRICS, MAX_SENSOR_TEXT, Reading};
 pub use sensor::{Sensor, SensorError, WaitsFor};
 
