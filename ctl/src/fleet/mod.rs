@@ -43,8 +43,9 @@ enum FleetVerb {
 }
 
 /// Asks, prints, and says how it ended.
-pub(crate) fn run(args: &FleetArgs) -> anyhow::Result<Outcome> {
-    match &args.verb {
-        FleetVerb::Watch(watch) => watch::run(watch, &args.api, &args.root, &args.token_file),
+pub(crate) fn run(args: FleetArgs) -> anyhow::Result<Outcome> {
+    let FleetArgs { verb, api, root, token_file } = args;
+    match verb {
+        FleetVerb::Watch(watch) => watch::run(&watch, &api, &root, &token_file),
     }
 }

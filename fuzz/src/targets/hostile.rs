@@ -49,7 +49,7 @@ fn aggregator(source: &mut Unstructured<'_>) -> Result<()> {
         if session.is_closed() || source.is_empty() {
             break;
         }
-        match source.int_in_range(0..=11u8)? {
+        match source.int_in_range(0..=12u8)? {
             0..=5 => {
                 let frame = frame(source)?;
                 let (tlvs, kind) = (frame.tlvs.clone(), frame.kind);
@@ -69,6 +69,7 @@ fn aggregator(source: &mut Unstructured<'_>) -> Result<()> {
             8 => session.account(boot(source)?, ranges(source)?),
             9 => session.reject(boot(source)?, Rejected { first: Tick(source.arbitrary()?), code: 27 }, now),
             10 => session.need_set(SetId(source.arbitrary()?), now),
+            11 => drop(session.watch(source.arbitrary()?, now)),
             _ => pass(source, &mut now)?,
         }
         let said = collect(std::iter::from_fn(|| session.poll_output()));
@@ -89,6 +90,7 @@ fn allowed(tlvs: &Tlvs, kind: MessageType, incoming: &Incoming) {
         Incoming::Heartbeat(_) => kind == MessageType::Heartbeat,
         Incoming::Health(health) => kind == MessageType::Health && health.is_bounded(),
         Incoming::Telemetry(_) | Incoming::Poison(_) => kind == MessageType::Telemetry,
+        Incoming::Live(live) => kind == MessageType::Live && live.header.stamps.len() == 1,
         Incoming::Gap(gap) => kind == MessageType::Gap && gap.is_bounded(),
         Incoming::MetricSet(_) => kind == MessageType::MetricSet,
         Incoming::Goodbye(_) => kind == MessageType::Goodbye,
@@ -118,6 +120,7 @@ fn agent(source: &mut Unstructured<'_>) -> Result<()> {
                 }
             }
             7 => most = send(&mut session, source, now)?,
+            8 if session.is_watched(now) => drop(session.send_live(range(source)?.first, vec![0; 9], now)),
             8 => session.send_metric_set(source.bytes(source.len().min(9))?.to_vec(), now),
             _ if source.ratio(1, 16)? => session.goodbye(GoodbyeReason::Stopping, now),
             _ if session.is_open() => session.heartbeat(Vitals::default(), now),
@@ -217,7 +220,7 @@ fn settings(source: &mut Unstructured<'_>) -> Result<Settings> {
 
 fn hello(now: Now) -> Hello {
     Hello {
-        versions: vec![2, 1],
+        versions: vec![3, 2, 1],
         host: grant().host,
         boot: BOOT,
         devices: vec![DeviceId(4)],

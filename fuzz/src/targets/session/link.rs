@@ -127,6 +127,7 @@ impl Link {
             Incoming::Gap(gap) => centre.lose(&gap, &mut self.aggregator),
             Incoming::Poison(_) => self.aggregator.flush(None, now),
             Incoming::Heartbeat(_) | Incoming::Health(_) | Incoming::Goodbye(_) => {}
+            Incoming::Live(tick) => panic!("nobody watches: {:?}", tick.header),
             Incoming::Refusal(code) => panic!("the agent refuses an honest aggregator: {code}"),
         }
     }
