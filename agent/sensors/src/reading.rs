@@ -107,6 +107,13 @@ impl Reading {
         self.values.push(bits);
     }
 
+    /// Adds a metric as somebody else describes it, as by [`Reading::push`].
+    pub fn repeat(&mut self, metric: &Metric, bits: Option<u64>) {
+        let Metric { name, labels, kind, repr, scale } = metric;
+        let labels: Vec<(&str, &str)> = labels.iter().map(|(label, value)| (label.as_str(), value.as_str())).collect();
+        self.push(name, &labels, Form { kind: *kind, repr: *repr, scale: *scale }, bits);
+    }
+
     /// Ends a tick in which the sensor pushed everything there is.
     pub fn complete(&mut self) {
         if self.layout.len() > self.values.len() {

@@ -1,5 +1,6 @@
 //! What a sensor is, and why one has not reported everything.
 
+use crate::line::Line;
 use crate::reading::Reading;
 use crate::root::{Root, RootError};
 
@@ -68,6 +69,14 @@ pub enum SensorError {
     TooMany {
         /// How many are reported.
         reported: usize,
+    },
+    /// What a probe, or whoever asked it, has to say.
+    #[error("{what}")]
+    Told {
+        /// What is wrong.
+        what: Line,
+        /// What to do about it.
+        remedy: &'static str,
     },
 }
 

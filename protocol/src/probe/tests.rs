@@ -38,13 +38,7 @@ fn faults() -> Vec<Fault> {
 
 fn reading(fault: Option<Fault>) -> ProbeReading {
     let set = set();
-    ProbeReading {
-        set: set.id(),
-        metrics: Some(set.encode()),
-        values: vec![Some(63), None],
-        took_us: 1500,
-        fault,
-    }
+    ProbeReading { set: set.id(), metrics: Some(set.encode()), values: vec![Some(63), None], took_us: 1500, fault }
 }
 
 fn answers() -> Vec<Answer> {
@@ -146,7 +140,9 @@ fn addresses_are_read_as_everybody_writes_them() {
         assert_eq!(text.parse(), Ok(address()), "{text}");
     }
     assert_eq!(address().to_string(), "0000:3b:00.0");
-    for bad in ["", "3b:00.0", "0000:3b:20.0", "0000:3b:00.8", "0000:3b:00.0 ", "+000:3b:00.0", "0000:3b:00:00.0", "é:é:é.é"] {
+    for bad in
+        ["", "3b:00.0", "0000:3b:20.0", "0000:3b:00.8", "0000:3b:00.0 ", "+000:3b:00.0", "0000:3b:00:00.0", "é:é:é.é"]
+    {
         assert_eq!(bad.parse::<PciAddress>(), Err(NotAnAddress), "{bad}");
     }
 }

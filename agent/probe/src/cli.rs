@@ -1,0 +1,158 @@
+//! The command line, and the life of the process: wait for a question, answer it, end when nobody asks.
+
+use crate::desk::Desk;
+use crate::door::Door;
+use crate::nvml::Nvidia;
+use crate::rapl::Rapl;
+use crate::source::Source;
+use crate::talk::{self, End};
+use anyhow::bail;
+use clap::Parser;
+use dsmil_protocol::metric::Metric;
+use dsmil_protocol::probe::{Fault, ProbeKind};
+use dsmil_runtime::clock::Clock;
+use dsmil_runtime::log::{self, Level};
+use dsmil_runtime::supervise::Supervisor;
+use dsmil_sensors::Reading;
+use dsmil_sensors::root::{HOST_PROC, HOST_SYS, Root};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Who is not asked for so long ends, and leaves the devices alone; the next question starts it again.
+const IDLE: Duration = Duration::from_secs(30);
+/// A call that has not come back after this long is given up, and the process with it: a new one may have more luck. Not if it
+/// cannot be killed: it would leave a remnant behind each time.
+const GIVE_UP: Duration = Duration::from_secs(30);
+/// How often to look whether a call that hangs is to be given up.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Reads one kind of thing and answers the agent's questions about it: started by systemd, or by hand with --socket or --once.
+///
+/// Exit codes: 0 nobody asks any more, 1 it failed, 2 wrong usage.
+#[derive(Parser)]
+#[command(name = "dsmil-probe", version)]
+struct Cli {
+    /// What to read: nvml, rapl, kmsg, fdinfo or smart.
+    #[arg(value_parser = kind)]
+    kind: ProbeKind,
+    /// The vendor's library, where the loader does not find it or another one is meant.
+    #[arg(long, value_name = "PATH")]
+    library: Option<PathBuf>,
+    /// Where the host's processes and counters are.
+    #[arg(long, value_name = "DIR", default_value = HOST_PROC)]
+    proc: PathBuf,
+    /// Where the host's devices are.
+    #[arg(long, value_name = "DIR", default_value = HOST_SYS)]
+    sys: PathBuf,
+    /// Make this socket and answer there, instead of on the one that systemd holds.
+    #[arg(long, value_name = "PATH", conflicts_with = "once")]
+    socket: Option<PathBuf>,
+    /// Read once, print it as Prometheus does, and end.
+    #[arg(long)]
+    once: bool,
+}
+
+fn kind(text: &str) -> Result<ProbeKind, String> {
+    ProbeKind::of_name(text).ok_or_else(|| format!("none of {}", ProbeKind::ALL.map(ProbeKind::name).join(", ")))
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("dsmil-probe: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Cli) -> anyhow::Result<ExitCode> {
+    log::start(Level::Info);
+    let root = Root::at(&args.proc, &args.sys, "/".as_ref())?;
+    let own = Root::host()?;
+    let clock = Clock::real();
+    let kind = args.kind;
+    let mut source = source(&args, &clock);
+    if args.once {
+        return Ok(once(source.as_mut(), &root));
+    }
+    let door = args.socket.as_deref().map_or_else(Door::of_stdin, Door::bind)?;
+    let supervisor = Supervisor::new(clock.clone());
+    let desk = Desk::start(clock.clone(), &supervisor, root, own, source);
+    let Ok(mut desk) = desk else { bail!("the thread that reads has failed") };
+    tracing::info!(%kind, "running");
+    answer_for_ever(kind, &door, &mut desk, &clock)
+}
+
+/// What reads that kind.
+fn source(args: &Cli, clock: &Clock) -> Box<dyn Source> {
+    match args.kind {
+        ProbeKind::Nvml => Box::new(Nvidia::new(args.library.clone(), clock.clone())),
+        ProbeKind::Rapl => Box::new(Rapl::default()),
+        ProbeKind::Kmsg | ProbeKind::Fdinfo | ProbeKind::Smart => Box::new(Nothing),
+    }
+}
+
+/// A kind that this release does not read.
+struct Nothing;
+
+impl Source for Nothing {
+    fn read(&mut self, _: &Root, _: &mut Reading) -> Result<(), Fault> {
+        Err(Fault::NotImplemented)
+    }
+}
+
+fn answer_for_ever(kind: ProbeKind, door: &Door, desk: &mut Desk, clock: &Clock) -> anyhow::Result<ExitCode> {
+    let mut asked = clock.mono();
+    loop {
+        let stuck = desk.stuck();
+        if let Some((time, can_end)) = stuck
+            && can_end
+            && time >= GIVE_UP
+        {
+            bail!("a call has hung for {} s: given up, and this process with it", time.as_secs());
+        }
+        let idle = clock.mono().saturating_sub(asked);
+        if stuck.is_none() && !desk.listens() && idle >= IDLE {
+            tracing::info!(%kind, "nobody asks");
+            return Ok(ExitCode::SUCCESS);
+        }
+        let patience = if stuck.is_some() { LOOK_EVERY } else { IDLE.saturating_sub(idle).max(LOOK_EVERY) };
+        let Some(stream) = door.wait(patience)? else { continue };
+        asked = clock.mono();
+        match talk::serve(stream, kind, desk, clock) {
+            End::Done => {}
+            End::Refused(error) => tracing::warn!(%error, "an asker sent no question"),
+            End::Broken(error) => tracing::debug!(%error, "a connection ended early"),
+            End::Gone => bail!("the thread that reads has failed"),
+        }
+    }
+}
+
+fn once(source: &mut dyn Source, root: &Root) -> ExitCode {
+    let mut reading = Reading::new();
+    reading.begin();
+    let fault = source.read(root, &mut reading).err();
+    reading.complete();
+    for (metric, bits) in reading.metrics().zip(reading.values()) {
+        if let Some(bits) = bits {
+            println!("{} {}", series(metric), metric.value(bits));
+        }
+    }
+    match fault {
+        Some(fault) => {
+            eprintln!("dsmil-probe: {fault}");
+            ExitCode::FAILURE
+        }
+        None => ExitCode::SUCCESS,
+    }
+}
+
+/// `name{label="value"}`, as in Prometheus's text.
+fn series(metric: &Metric) -> String {
+    let escaped = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    let labels: Vec<_> = metric.labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+    if labels.is_empty() { metric.name.clone() } else { format!("{}{{{}}}", metric.name, labels.join(",")) }
+}

@@ -1,0 +1,52 @@
+//! Who a card is: what its metrics' labels say, asked once.
+
+use dsmil_protocol::probe::PciAddress;
+use nvml_wrapper::Device;
+use nvml_wrapper::error::NvmlError;
+
+/// What does not change of a card while the library is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Card {
+    /// Where it is.
+    pub(super) place: PciAddress,
+    gpu: String,
+    uuid: String,
+    bus_id: String,
+    device: String,
+    model: String,
+}
+
+impl Card {
+    /// The card of that number.
+    pub(super) fn of(device: &Device<'_>, index: u32) -> Result<Self, NvmlError> {
+        let pci = device.pci_info()?;
+        // Of a number that no bus has, the card of the number 0: it is only shown.
+        let byte = |number: u32| u8::try_from(number).unwrap_or_default();
+        let place = pci.bus_id.parse().unwrap_or(PciAddress {
+            domain: pci.domain,
+            bus: byte(pci.bus),
+            device: byte(pci.device),
+            function: 0,
+        });
+        Ok(Self {
+            place,
+            gpu: index.to_string(),
+            uuid: device.uuid()?,
+            bus_id: pci.bus_id,
+            // As dcgm-exporter names it: by the number of its file in /dev.
+            device: format!("nvidia{}", device.minor_number().unwrap_or(index)),
+            model: device.name()?,
+        })
+    }
+
+    /// dcgm-exporter's labels, in its order.
+    pub(super) fn labels(&self) -> [(&str, &str); 5] {
+        [
+            ("gpu", &self.gpu),
+            ("UUID", &self.uuid),
+            ("pci_bus_id", &self.bus_id),
+            ("device", &self.device),
+            ("modelName", &self.model),
+        ]
+    }
+}
