@@ -24,7 +24,7 @@ const BACKLOG_KIB: std::ops::RangeInclusive<u32> = 1..=1_048_576;
 
 /// The sensors of an agent of this version, in the order of their columns: what whoever writes settings may name. The agent
 /// has a test that these are its own.
-pub const SENSORS: [&str; 32] = [
+pub const SENSORS: [&str; 39] = [
     "stat",
     "loadavg",
     "meminfo",
@@ -55,6 +55,13 @@ pub const SENSORS: [&str; 32] = [
     "os",
     "dmi",
     "bonding",
+    "xfs",
+    "btrfs",
+    "zfs",
+    "mdadm",
+    "nfs",
+    "infiniband",
+    "nvme",
     "uptime",
     "uname",
 ];

@@ -2,6 +2,7 @@
 
 pub(crate) mod arp;
 pub(crate) mod bonding;
+pub(crate) mod btrfs;
 pub(crate) mod conntrack;
 pub(crate) mod cpu;
 pub(crate) mod cpufreq;
@@ -11,11 +12,15 @@ pub(crate) mod edac;
 pub(crate) mod filefd;
 pub(crate) mod filesystem;
 pub(crate) mod hwmon;
+pub(crate) mod infiniband;
 pub(crate) mod loadavg;
+pub(crate) mod mdadm;
 pub(crate) mod meminfo;
 pub(crate) mod netclass;
 pub(crate) mod netdev;
 pub(crate) mod netstat;
+pub(crate) mod nfs;
+pub(crate) mod nvme;
 pub(crate) mod os;
 pub(crate) mod powersupplyclass;
 pub(crate) mod pressure;
@@ -31,6 +36,8 @@ pub(crate) mod uname;
 pub(crate) mod uptime;
 pub(crate) mod vmstat;
 pub(crate) mod watchdog;
+pub(crate) mod xfs;
+pub(crate) mod zfs;
 
 pub use filesystem::FilesystemSensor;
 
@@ -69,6 +76,13 @@ pub fn all() -> Vec<Box<dyn Sensor>> {
         Box::new(os::Os::default()),
         Box::new(dmi::Dmi::default()),
         Box::new(bonding::Bonding::default()),
+        Box::new(xfs::Xfs::default()),
+        Box::new(btrfs::Btrfs::default()),
+        Box::new(zfs::Zfs::default()),
+        Box::new(mdadm::Mdadm::default()),
+        Box::new(nfs::Nfs::default()),
+        Box::new(infiniband::Infiniband::default()),
+        Box::new(nvme::Nvme::default()),
         Box::new(uptime::Uptime::default()),
         Box::new(uname::Uname::default()),
     ]

@@ -54,7 +54,7 @@ macro_rules! sensors {
 sensors! {
     stat loadavg meminfo vmstat pressure diskstats filesystem filesystem_remote netdev netstat sockstat filefd
     selinux thermal_zone hwmon cpu cpufreq edac powersupplyclass watchdog netclass softnet conntrack arp
-    udp_queues schedstat time os dmi bonding uptime uname
+    udp_queues schedstat time os dmi bonding xfs btrfs zfs mdadm nfs infiniband nvme uptime uname
 }
 
 /// A sensor as it is written: `"off"` or `{ interval_s = 10 }`.
