@@ -27,7 +27,7 @@ pub enum ResolveError {
 }
 
 /// The address of `host:port`. Literal addresses need no DNS.
-pub(crate) async fn resolve(peer: &str) -> Result<SocketAddr, ResolveError> {
+pub async fn resolve(peer: &str) -> Result<SocketAddr, ResolveError> {
     if let Ok(address) = peer.parse() {
         return Ok(address);
     }

@@ -3,7 +3,7 @@
 pub mod addresses;
 pub mod config;
 pub mod credentials;
-mod dial;
+pub mod dial;
 pub mod fleet_settings;
 pub mod join;
 pub mod join_port;

@@ -9,9 +9,9 @@ use dsmil_agent::config::{AgentConfig, DEFAULT_PATH};
 use dsmil_agent::credentials::Credentials;
 use dsmil_agent::local::{self, LocalSocket};
 use dsmil_agent::reload;
-use dsmil_agent::report::Reporter;
+use dsmil_agent::report::{Reporter, Sampled};
 use dsmil_agent::run::{self, Parts};
-use dsmil_agent::sampler::HostSource;
+use dsmil_agent::sampler::{HostSource, Seen};
 use dsmil_agent::uplink::UplinkConfig;
 use dsmil_protocol::session::Speaker;
 use dsmil_runtime::clock::Clock;
@@ -102,6 +102,8 @@ async fn serve(path: &Path, config: AgentConfig) -> anyhow::Result<ExitCode> {
     let socket = LocalSocket::bind(&config.socket)?;
     let source = HostSource::new(clock.clone(), &supervisor, Arc::new(root), dsmil_sensors::all());
     let (reports, ticks) = (source.reports(), source.reports());
+    let source = Seen::new(source, clock.clone());
+    let newest = source.newest();
     let running = run::start(Parts {
         source,
         spool: config.spool_config(),
@@ -124,7 +126,10 @@ async fn serve(path: &Path, config: AgentConfig) -> anyhow::Result<ExitCode> {
     tracing::info!(host = %config.host, %boot, batches = running.opened.batches, "running");
     reload::start(path, config, running.addresses.clone(), &supervisor)?;
     let (manager, told) = (Manager::from_env(), running.clone());
-    let answer = Arc::new(move |verb| reporter.answer(verb, &running, &reports.borrow()));
+    let answer = Arc::new(move |verb| {
+        let (sensors, newest) = (reports.borrow(), newest.borrow());
+        reporter.answer(verb, &running, Sampled { sensors: &sensors, newest: newest.as_ref() })
+    });
     supervisor.spawn("local", OnFailure::Note, local::serve(socket, clock.clone(), supervisor.clone(), answer));
     // Alive is who samples: a beat waits for the next tick.
     let beat = || {

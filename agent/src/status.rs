@@ -4,10 +4,12 @@
 //! whoever reads them has no table beside them.
 
 mod identity;
+mod latest;
 mod link;
 mod settings;
 
 pub use identity::{IdentityStatus, RenewalFailure, RenewalStatus, TrustStatus};
+pub use latest::{Family, Latest, MetricKind, Sample};
 pub use link::LinkBoard;
 pub use settings::{RefusedStatus, SettingsStatus};
 
@@ -291,6 +293,9 @@ pub struct SensorStatus {
     pub ok: bool,
     /// What is wrong, if something is.
     pub trouble: Option<String>,
+    /// What to do about it.
+    #[serde(default)]
+    pub remedy: Option<String>,
     /// Metrics it has.
     pub metrics: u64,
     /// How long it took, in microseconds; absent while it hangs.
@@ -306,4 +311,18 @@ pub struct ClockStatus {
     pub ahead_ms: Option<i64>,
     /// The estimate is wrong by at most this, in milliseconds.
     pub uncertainty_ms: Option<u64>,
+    /// Steps of the host's wall clock that the agent has seen.
+    #[serde(default)]
+    pub steps: StepStatus,
+}
+
+/// Steps of the host's wall clock since the agent started: somebody, or something, set it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepStatus {
+    /// How many.
+    pub count: u64,
+    /// Milliseconds of the last one; forward if positive.
+    pub last_by_ms: Option<i64>,
+    /// Seconds since the last one.
+    pub last_s_ago: Option<u64>,
 }

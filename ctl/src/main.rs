@@ -1,5 +1,6 @@
 //! The command line's entry: parse, ask, print, exit.
 
+mod fleet;
 mod host;
 mod outcome;
 mod release;
@@ -25,6 +26,8 @@ struct Cli {
 enum Scope {
     /// This host: over its agent's socket, and when the agent does not run, from the files it left.
     Host(host::HostArgs),
+    /// The fleet: over an aggregator's API.
+    Fleet(fleet::FleetArgs),
     /// Check that packages, or other files of a release, are what those who made them signed.
     ///
     /// Exit codes: 0 all are; 1 one is not (changed, not signed, signed by another key: the line says so); 2 wrong usage, or
@@ -37,7 +40,7 @@ enum Scope {
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse().scope) {
+    match run(Cli::parse().scope) {
         Ok(outcome) => ExitCode::from(u8::from(outcome == Outcome::NeedsAttention)),
         Err(error) => {
             eprintln!("dsmilctl: {error:#}");
@@ -46,11 +49,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(scope: &Scope) -> anyhow::Result<Outcome> {
+fn run(scope: Scope) -> anyhow::Result<Outcome> {
     match scope {
-        Scope::Host(args) => host::run(args),
-        Scope::VerifyPackage(args) => release::verify(args),
-        Scope::SignPackage(args) => release::sign(args).map(|()| Outcome::Fine),
-        Scope::ReleaseKey(args) => release::new_key(args).map(|()| Outcome::Fine),
+        Scope::Host(args) => host::run(&args),
+        Scope::Fleet(args) => fleet::run(args),
+        Scope::VerifyPackage(args) => release::verify(&args),
+        Scope::SignPackage(args) => release::sign(&args).map(|()| Outcome::Fine),
+        Scope::ReleaseKey(args) => release::new_key(&args).map(|()| Outcome::Fine),
     }
 }

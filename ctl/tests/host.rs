@@ -1,12 +1,12 @@
 //! The real `dsmilctl` against a real socket, and against the files that an agent left.
 
-use dsmil_agent::local::{LocalSocket, Reply, Verb, serve};
+use dsmil_agent::local::{LocalSocket, Reply, Trouble, TroubleCode, Verb, serve};
 use dsmil_agent::sampler::Row;
 use dsmil_agent::spool::{Spool, SpoolConfig};
 use dsmil_agent::status::{
     ClockStatus, GapEntry, GapSummary, GapsReport, IdentityStatus, LinkState, LinkStatus, Negotiated, RefusedStatus,
     RejectedEntry, RenewalFailure, RenewalStatus, SensorStatus, SettingsStatus, SpoolReport, SpoolStatus, SpoolTotals,
-    Status, TrustStatus,
+    Status, StepStatus, TrustStatus,
 };
 use dsmil_protocol::ids::{BootId, HostName, TenantId, Tick};
 use dsmil_protocol::metric::{Kind, Metric, MetricSet, Repr, Scale};
@@ -88,7 +88,14 @@ fn status() -> Status {
             ..SpoolStatus::default()
         },
         gaps: GapSummary::default(),
-        sensors: vec![SensorStatus { name: "stat".into(), ok: true, trouble: None, metrics: 254, took_us: Some(120) }],
+        sensors: vec![SensorStatus {
+            name: "stat".into(),
+            ok: true,
+            trouble: None,
+            remedy: None,
+            metrics: 254,
+            took_us: Some(120),
+        }],
         identity: IdentityStatus {
             spiffe_id: "spiffe://fleet.example/agent/h1".into(),
             key: "0123456789abcdef".into(),
@@ -103,7 +110,12 @@ fn status() -> Status {
             refused: None,
         },
         settings: SettingsStatus::default(),
-        clock: ClockStatus { wall_ms: NOW_MS, ahead_ms: Some(-3), uncertainty_ms: Some(1) },
+        clock: ClockStatus {
+            wall_ms: NOW_MS,
+            ahead_ms: Some(-3),
+            uncertainty_ms: Some(1),
+            steps: StepStatus::default(),
+        },
     }
 }
 
@@ -162,7 +174,7 @@ fn settings_of_the_fleet_are_named_with_their_state() {
     let wanted = &[
         "settings  7 for group edge\n",
         "          8 refused: ticks_missed: 4 ticks of 13 s were missed\n",
-        "settings of the fleet were refused: ticks_missed: 4 ticks of 13 s were missed. Push longer intervals.",
+        "settings of the fleet were refused: ticks_missed: 4 ticks of 13 s were missed → Push longer intervals.",
     ];
     with(SettingsStatus { refused: refused.clone(), ..good }, wanted, 1);
     with(
@@ -208,9 +220,9 @@ fn what_needs_attention_is_named_and_exits_1() {
                 "needs attention",
                 "          not renewed 1 min ago: renewal_too_old: the aggregator refuses",
                 "          another was refused: bundle_altered: somebody has altered it",
-                "  - the certificate could not be renewed: the aggregator refuses. Join it again.",
-                "  - trust bundle 7 expires in 10 d: have the root sign a new one and publish it (`dsmil-aggregator trust` there)",
-                "  - sensor stat: hangs since tick 5",
+                "  - the certificate could not be renewed: the aggregator refuses → Join it again.",
+                "  - trust bundle 7 expires in 10 d → have the root sign a new one and publish it (`dsmil-aggregator trust` there)",
+                "  - sensor stat: hangs since tick 5 → `journalctl -u dsmil-agent --since -10min` says more",
             ] {
                 assert!(out.lines().any(|found| found == line), "{line:?} is not in\n{out}");
             }
@@ -310,12 +322,86 @@ fn an_agent_that_does_not_run_is_read_from_what_it_left() {
     assert_eq!(std::fs::read(&path).expect("reads"), bytes, "it is only read");
 }
 
+/// A configuration in `dir` whose aggregator is at `aggregator`.
+fn configure(dir: &Path, aggregator: &str) -> std::path::PathBuf {
+    let text = format!(
+        "host = \"h1\"\ntenant = \"t1\"\naggregators = [\"{aggregator}\"]\nsocket = \"s\"\n[spool]\npath = \"spool.sqlite\"\n"
+    );
+    let path = dir.join("agent.toml");
+    std::fs::write(&path, text).expect("written");
+    path
+}
+
+/// What the doctor found: state and words, by check.
+fn findings(dir: &Path, config: &Path) -> Vec<(String, String, String)> {
+    let document = json(dir, &["doctor", "--json", "--config", config.to_str().expect("text")]);
+    let text = |finding: &serde_json::Value, key: &str| finding[key].as_str().expect("text").to_owned();
+    let of = |finding| (text(finding, "check"), text(finding, "state"), text(finding, "what"));
+    document["findings"].as_array().expect("a list").iter().map(of).collect()
+}
+
+#[test]
+fn the_doctor_looks_at_a_host_whose_agent_runs() {
+    // A port that is taken and says nothing: what a firewall looks like.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let address = silent.local_addr().expect("an address").to_string();
+    with_agent(
+        |_| Reply::Status(Box::new(status())),
+        |dir| {
+            let found = findings(dir, &configure(dir, &address));
+            let is = |check: &str, state: &str, said: &str| {
+                assert!(
+                    found.iter().any(|(c, s, w)| c == check && s == state && w.contains(said)),
+                    "{check}: {found:#?}"
+                );
+            };
+            is("agent", "ok", "runs for 1 h 1 min, and answers on");
+            is("link", "ok", "connected to agg:7443");
+            is("network", "warning", "nothing comes back from UDP 127.0.0.1");
+            is("configuration", "trouble", "`identity.file`");
+            is("sensors", "ok", "1 sensor fine");
+            is("memory", "ok", "available");
+            is("disk", "ok", "free");
+        },
+    );
+}
+
+#[test]
+fn the_doctor_looks_at_a_host_whose_agent_does_not_run() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let unused = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket").local_addr().expect("an address");
+    let config = configure(dir.path(), &unused.to_string());
+    let found = findings(dir.path(), &config);
+    let worst: Vec<&str> = found.iter().take_while(|(_, s, _)| s == "trouble").map(|(c, ..)| c.as_str()).collect();
+    assert!(worst.contains(&"agent") && worst.contains(&"network"), "{found:#?}");
+    assert!(found.iter().any(|(_, _, what)| what.contains(&format!("nothing listens on UDP {unused}"))), "{found:#?}");
+    let (out, _, code) = ctl(dir.path(), &["doctor", "--config", config.to_str().expect("text")]);
+    assert_eq!(code, 1);
+    assert!(out.starts_with("trouble  ") && out.contains("→ ") && out.contains("troubles"), "{out}");
+}
+
+#[test]
+fn an_agent_that_does_not_know_a_question_is_older() {
+    let said = "none of status, gaps, spool".to_owned();
+    with_agent(
+        move |_| Reply::Error(Trouble { code: TroubleCode::UnknownVerb, message: said.clone() }),
+        |dir| {
+            let (out, err, code) = ctl(dir, &["status"]);
+            assert_eq!((out.as_str(), code), ("", 2));
+            assert!(
+                err.contains("older than this dsmilctl") && err.contains("`systemctl restart dsmil-agent`"),
+                "{err}"
+            );
+        },
+    );
+}
+
 #[test]
 fn wrong_usage_exits_2_and_help_names_the_exit_codes() {
-    for args in [&["top"][..], &["status", "--colour"], &[]] {
+    for args in [&["upside-down"][..], &["status", "--colour"], &[]] {
         assert_eq!(ctl(Path::new("/nonexistent"), args).2, 2, "{args:?}");
     }
-    for verb in ["status", "gaps", "spool"] {
+    for verb in ["status", "doctor", "gaps", "spool"] {
         let (out, _, code) = ctl(Path::new("/nonexistent"), &[verb, "--help"]);
         assert!(code == 0 && out.contains("Exit codes: 0"), "{out}");
         assert!(out.contains("/run/dsmil/agent.sock") && out.contains("--json"), "{out}");

@@ -11,11 +11,13 @@ mod tests;
 pub use client::{ClientError, ask};
 pub use server::{LocalError, LocalSocket, serve};
 
-use crate::status::{GapsReport, SpoolReport, Status};
+use crate::status::{GapsReport, Latest, SpoolReport, Status};
 use serde::{Deserialize, Serialize};
 
 /// The version of questions and answers.
 pub const VERSION: u8 = 1;
+/// Bytes of the longest answer: whoever asks reads no more.
+pub const MAX_ANSWER_LEN: usize = 8 << 20;
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,11 +29,13 @@ pub enum Verb {
     Gaps,
     /// What waits, boot by boot, and what was set aside.
     Spool,
+    /// The newest tick: every metric with its value. An agent older than this verb says that it does not know it.
+    Latest,
 }
 
 impl Verb {
     /// Every verb there is.
-    pub const ALL: &'static [Self] = &[Self::Status, Self::Gaps, Self::Spool];
+    pub const ALL: &'static [Self] = &[Self::Status, Self::Gaps, Self::Spool, Self::Latest];
 
     /// Its name in a question.
     pub fn name(self) -> &'static str {
@@ -39,6 +43,7 @@ impl Verb {
             Self::Status => "status",
             Self::Gaps => "gaps",
             Self::Spool => "spool",
+            Self::Latest => "latest",
         }
     }
 }
@@ -53,6 +58,8 @@ pub enum Reply {
     Gaps(GapsReport),
     /// To [`Verb::Spool`].
     Spool(SpoolReport),
+    /// To [`Verb::Latest`].
+    Latest(Latest),
     /// The question was not understood, or cannot be answered now.
     Error(Trouble),
 }

@@ -32,6 +32,7 @@ impl Served {
                 let answer = |verb| match verb {
                     Verb::Spool => Reply::Spool(SpoolReport::default()),
                     Verb::Gaps => Reply::Gaps(GapsReport::default()),
+                    Verb::Latest => Reply::Latest(Latest::default()),
                     Verb::Status => Reply::Error(Trouble { code: TroubleCode::Unavailable, message: "not now".into() }),
                 };
                 inner.spawn("local", OnFailure::Stop, serve(socket, clock, inner.clone(), Arc::new(answer)));
@@ -75,6 +76,7 @@ fn a_question_gets_its_answer() {
     let served = Served::start(Clock::real());
     assert_eq!(ask(&served.path(), Verb::Spool).expect("answers"), Reply::Spool(SpoolReport::default()));
     assert_eq!(ask(&served.path(), Verb::Gaps).expect("answers"), Reply::Gaps(GapsReport::default()));
+    assert_eq!(ask(&served.path(), Verb::Latest).expect("answers"), Reply::Latest(Latest::default()));
     assert!(matches!(ask(&served.path(), Verb::Status), Ok(Reply::Error(_))));
     let meta = std::fs::symlink_metadata(served.path()).expect("there");
     assert!(meta.file_type().is_socket());
@@ -89,7 +91,7 @@ fn a_question_gets_its_answer() {
 fn what_is_not_a_question_is_told_what_is() {
     let served = Served::start(Clock::real());
     let (code, message) = served.refusal(b"{\"version\":1,\"verb\":\"reboot\"}\n");
-    assert_eq!((code, message.as_str()), (TroubleCode::UnknownVerb, "\"reboot\" is none of status, gaps, spool"));
+    assert_eq!((code, message.as_str()), (TroubleCode::UnknownVerb, "\"reboot\" is none of status, gaps, spool, latest"));
     let (code, message) = served.refusal(b"{\"version\":2,\"verb\":\"status\"}\n");
     assert_eq!((code, message.as_str()), (TroubleCode::UnknownVersion, "this agent speaks version 1, not 2"));
     for bad in [&b"\n"[..], b"", b"hello\n", b"{}\n", b"\xFF\xFE\n", &[b'x'; 256]] {

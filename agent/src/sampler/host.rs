@@ -47,6 +47,10 @@ pub struct SensorReport {
     pub took: Option<Duration>,
     /// How many metrics it has in the current set.
     pub metrics: usize,
+    /// The first of their columns there; the others follow.
+    pub first_column: usize,
+    /// The last tick at which it was to be read: until the next such tick, what it said then is its newest word.
+    pub read_at: Tick,
 }
 
 /// The sensors of this host as a source of rows.
@@ -76,6 +80,8 @@ struct Slot {
     off: bool,
     /// It was to be read at the last tick; if not, its values are absent and its verdict is of an earlier tick.
     is_due: bool,
+    /// The last tick at which it was to be read.
+    read_at: Tick,
     /// Not all of its metrics found room in the set.
     cut: bool,
     verdict: Verdict,
@@ -99,6 +105,7 @@ impl HostSource {
             columns: 0..0,
             off: false,
             is_due: true,
+            read_at: Tick(0),
             cut: false,
             verdict: Verdict::Ok,
             took: None,
@@ -138,6 +145,9 @@ impl HostSource {
             slot.changed |= slot.off != interval.is_none();
             slot.off = interval.is_none();
             slot.is_due = interval.is_some_and(|seconds| tick.0.is_multiple_of(u64::from(seconds.max(1))));
+            if slot.is_due {
+                slot.read_at = tick;
+            }
         }
     }
 
@@ -265,7 +275,8 @@ impl Slot {
     fn report(&self) -> SensorReport {
         // One that settings have turned off, because it hangs perhaps, is nobody's trouble.
         let verdict = if self.off { Verdict::Ok } else { self.verdict };
-        SensorReport { name: self.name, verdict, took: self.took, metrics: self.columns.len() }
+        let (metrics, first_column) = (self.columns.len(), self.columns.start);
+        SensorReport { name: self.name, verdict, took: self.took, metrics, first_column, read_at: self.read_at }
     }
 }
 

@@ -70,6 +70,12 @@ impl<S> Seen<S> {
         self.board.subscribe()
     }
 
+    /// What is looked at.
+    #[cfg(test)]
+    pub(crate) fn source_mut(&mut self) -> &mut S {
+        &mut self.source
+    }
+
     /// Whether the wall clock went another way than the time since boot since the last tick.
     fn step(&mut self) -> Option<WallStep> {
         let at = self.clock.boot();

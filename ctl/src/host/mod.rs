@@ -1,18 +1,28 @@
-//! `dsmilctl host`: one question to the agent of this host, answered on one screen or as JSON.
+//! `dsmilctl host`: one question about this host, answered on one screen or as JSON.
 
-mod attention;
+mod ask;
+mod checks;
+mod doctor;
+mod facts;
+mod finding;
 mod gaps;
+mod gather;
+mod places;
 mod screen;
 mod spool;
 mod status;
 
 use crate::outcome::Outcome;
 use anyhow::{Context, bail};
+use ask::AskError;
 use clap::{Args, Subcommand};
-use dsmil_agent::config::{DEFAULT_SOCKET, DEFAULT_SPOOL};
-use dsmil_agent::local::{self, ClientError, Reply, Verb};
+use dsmil_agent::config::DEFAULT_PATH;
+use dsmil_agent::local::{ClientError, Reply, Verb};
 use dsmil_agent::spool::{Inspection, inspect};
 use dsmil_agent::status::{GapsReport, SpoolReport, Status};
+use dsmil_runtime::clock::Clock;
+use finding::Finding;
+use places::Places;
 use screen::Screen;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
@@ -27,26 +37,38 @@ const JSON_VERSION: u8 = 1;
 pub(crate) struct HostArgs {
     #[command(subcommand)]
     verb: HostVerb,
-    /// The agent's socket: `socket` in agent.toml.
-    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SOCKET)]
-    socket: PathBuf,
-    /// The spool's file, read when the agent does not run: `spool.path` in agent.toml.
-    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_SPOOL)]
-    spool: PathBuf,
+    /// The agent's configuration, which says where its socket and its spool are.
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_PATH)]
+    config: PathBuf,
+    /// The agent's socket. Left out: `socket` in its configuration, or /run/dsmil/agent.sock.
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The spool's file, read when the agent does not run. Left out: `spool.path` in its configuration, or
+    /// /mnt/dsmil-ram/agent/spool.sqlite.
+    #[arg(long, global = true, value_name = "PATH")]
+    spool: Option<PathBuf>,
     /// Print one JSON document instead of a screen.
     #[arg(long, global = true)]
     json: bool,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Subcommand)]
 enum HostVerb {
     /// The whole host on one screen: link, spool, gaps, identity, trust, clock, sensors.
     ///
-    /// Exit codes: 0 all is well; 1 something needs attention: the link is down, the spool cannot be written or its tmpfs
-    /// is full, a damaged file was set aside, a sensor is in trouble, the certificate could not be renewed or ends within
-    /// seven days and nothing renews it, the trust bundle ends within thirty days or one was refused; 2 wrong usage, or the
-    /// agent does not answer.
+    /// Exit codes: 0 all is well; 1 something needs attention: the link is down, the spool cannot be written, is nearly full
+    /// or its tmpfs is, a damaged file was set aside, a sensor is in trouble, the clock is off or was stepped, the certificate
+    /// could not be renewed or ends within seven days and nothing renews it, the trust bundle ends within thirty days or one
+    /// was refused; 2 wrong usage, or the agent does not answer.
     Status,
+    /// Look at everything on this host that the agent needs, and say what to do about what is not as it should be.
+    ///
+    /// Looks at the agent and its service, configuration, identity, trust, clock, link, the names and UDP ports of the centre,
+    /// spool, gaps, sensors, memory, disks and kernel. Works when the agent does not run, and changes nothing. Some of it is
+    /// for root's eyes only; what this user cannot see is said to be `unseen`.
+    ///
+    /// Exit codes: 0 all is well; 1 something needs attention; 2 wrong usage.
+    Doctor,
     /// Seconds of this host that will never come, and why, as far as their loss is not acknowledged yet.
     ///
     /// When the agent does not run, they are read from the spool it left; nothing is changed.
@@ -57,8 +79,8 @@ enum HostVerb {
     ///
     /// When the agent does not run, it is read from the spool it left; nothing is changed.
     ///
-    /// Exit codes: 0 all is well; 1 something needs attention: the spool cannot be written, is damaged or its tmpfs full,
-    /// files were set aside, batches rejected, or the agent does not run; 2 wrong usage, or nothing can be read.
+    /// Exit codes: 0 all is well; 1 something needs attention: the spool cannot be written, is nearly full, damaged or its
+    /// tmpfs full, files were set aside, batches rejected, or the agent does not run; 2 wrong usage, or nothing can be read.
     Spool,
 }
 
@@ -70,6 +92,8 @@ enum Origin {
     Agent(PathBuf),
     /// The spool that an agent left, this file.
     File(PathBuf),
+    /// This host, whatever could be seen of it.
+    Host,
 }
 
 /// What is told.
@@ -79,6 +103,7 @@ enum Answer {
     Status(Box<Status>),
     Gaps(GapsReport),
     Spool(SpoolReport),
+    Findings(Vec<Finding>),
 }
 
 /// What `--json` prints.
@@ -94,7 +119,13 @@ struct Document {
 
 /// Asks, prints, and says whether something needs attention.
 pub(crate) fn run(args: &HostArgs) -> anyhow::Result<Outcome> {
-    let document = ask(args)?;
+    let places = Places::find(args.config.clone(), args.socket.clone(), args.spool.clone());
+    let document = match args.verb {
+        HostVerb::Status => of_agent(&places, Verb::Status)?,
+        HostVerb::Gaps => of_agent(&places, Verb::Gaps)?,
+        HostVerb::Spool => of_agent(&places, Verb::Spool)?,
+        HostVerb::Doctor => examine(&places)?,
+    };
     let out = if args.json {
         serde_json::to_string_pretty(&document)? + "\n"
     } else {
@@ -109,51 +140,51 @@ pub(crate) fn run(args: &HostArgs) -> anyhow::Result<Outcome> {
     Ok(if document.attention.is_empty() { Outcome::Fine } else { Outcome::NeedsAttention })
 }
 
-fn ask(args: &HostArgs) -> anyhow::Result<Document> {
-    let verb = match args.verb {
-        HostVerb::Status => Verb::Status,
-        HostVerb::Gaps => Verb::Gaps,
-        HostVerb::Spool => Verb::Spool,
-    };
-    let reply = match local::ask(&args.socket, verb) {
+/// Looks at everything there is.
+fn examine(places: &Places) -> anyhow::Result<Document> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let findings = checks::all(&runtime.block_on(gather::facts(places, &Clock::real())));
+    let attention = findings.iter().filter(|finding| finding.state.needs_attention()).map(Finding::line).collect();
+    Ok(Document { version: JSON_VERSION, from: Origin::Host, attention, answer: Answer::Findings(findings) })
+}
+
+fn of_agent(places: &Places, verb: Verb) -> anyhow::Result<Document> {
+    let reply = match ask::ask(&places.socket, verb) {
         Ok(reply) => reply,
-        Err(error @ ClientError::NotRunning { .. }) => return left_behind(args, error),
+        Err(AskError::Client(error @ ClientError::NotRunning { .. })) => return left_behind(places, verb, error),
         Err(error) => return Err(error.into()),
     };
-    let from = Origin::Agent(args.socket.clone());
+    let from = Origin::Agent(places.socket.clone());
     let (attention, answer) = match reply {
-        Reply::Status(status) => (attention::of_status(&status), Answer::Status(status)),
-        Reply::Gaps(report) => (attention::of_gaps(&report), Answer::Gaps(report)),
-        Reply::Spool(report) => (attention::of_spool(&report), Answer::Spool(report)),
-        Reply::Error(trouble) => bail!("the agent cannot answer: {}", trouble.message),
+        Reply::Status(status) => (checks::of_status(&status), Answer::Status(status)),
+        Reply::Gaps(report) => (checks::of_gaps(&report), Answer::Gaps(report)),
+        Reply::Spool(report) => (checks::of_spool(&report), Answer::Spool(report)),
+        Reply::Latest(_) | Reply::Error(_) => bail!("the agent answered another question"),
     };
     Ok(Document { version: JSON_VERSION, from, attention, answer })
 }
 
 /// The agent does not run: what did it leave?
-fn left_behind(args: &HostArgs, error: ClientError) -> anyhow::Result<Document> {
+fn left_behind(places: &Places, verb: Verb, error: ClientError) -> anyhow::Result<Document> {
     let not_running = "start it (`dsmil-agent run`), or name its socket with --socket";
-    if matches!(args.verb, HostVerb::Status) {
-        let also = "`dsmilctl host spool` and `gaps` read what it left";
+    if verb == Verb::Status {
+        let also = "`dsmilctl host doctor` says what is in the way; `dsmilctl host spool` and `gaps` read what it left";
         bail!("{error}: {not_running}; {also}");
     }
-    let Inspection { spool, gaps, damage } = inspect(&args.spool)
+    let Inspection { spool, gaps, damage } = inspect(&places.spool)
         .with_context(|| format!("the agent does not run ({error}), and what it left cannot be read"))?;
     let mut attention = vec![format!("the agent does not run: {not_running}")];
     attention.extend(damage.map(|damage| {
         format!("{damage}; this is what can be read of it, and what the agent will bring over when it starts")
     }));
-    let answer = match args.verb {
-        HostVerb::Gaps => {
-            attention.extend(attention::of_gaps(&gaps));
-            Answer::Gaps(gaps)
-        }
-        _ => {
-            attention.extend(attention::of_left_spool(&spool));
-            Answer::Spool(spool)
-        }
+    let answer = if verb == Verb::Gaps {
+        attention.extend(checks::of_gaps(&gaps));
+        Answer::Gaps(gaps)
+    } else {
+        attention.extend(checks::of_left_spool(&spool));
+        Answer::Spool(spool)
     };
-    Ok(Document { version: JSON_VERSION, from: Origin::File(args.spool.clone()), attention, answer })
+    Ok(Document { version: JSON_VERSION, from: Origin::File(places.spool.clone()), attention, answer })
 }
 
 fn draw(document: &Document, mut screen: Screen) -> String {
@@ -165,6 +196,11 @@ fn draw(document: &Document, mut screen: Screen) -> String {
         Answer::Status(status) => status::draw(status, &mut screen),
         Answer::Gaps(report) => gaps::draw(report, &mut screen),
         Answer::Spool(report) => spool::draw(report, matches!(document.from, Origin::Agent(_)), &mut screen),
+        Answer::Findings(findings) => {
+            // They say it all, in order.
+            doctor::draw(findings, &mut screen);
+            return screen.finish();
+        }
     }
     if !document.attention.is_empty() {
         screen.blank();

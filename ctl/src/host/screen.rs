@@ -6,6 +6,7 @@ use std::fmt::Write;
 const TITLE: usize = 10;
 const BOLD: &str = "\x1b[1m";
 const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
 const RED: &str = "\x1b[31m";
 const RESET: &str = "\x1b[0m";
 
@@ -20,7 +21,19 @@ pub(super) struct Screen {
 pub(super) enum Tone {
     Plain,
     Good,
+    Warning,
     Bad,
+}
+
+impl Tone {
+    fn colour(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Good => GREEN,
+            Self::Warning => YELLOW,
+            Self::Bad => RED,
+        }
+    }
 }
 
 impl Screen {
@@ -46,13 +59,14 @@ impl Screen {
     pub(super) fn field(&mut self, title: &str, tone: Tone, text: &str) {
         let bold = if title.is_empty() { "" } else { BOLD };
         self.push(bold, &format!("{title:TITLE$}"));
-        let colour = match tone {
-            Tone::Plain => "",
-            Tone::Good => GREEN,
-            Tone::Bad => RED,
-        };
-        self.push(colour, text);
+        self.push(tone.colour(), text);
         self.blank();
+    }
+
+    /// A line whose beginning is to be seen from afar.
+    pub(super) fn marked(&mut self, tone: Tone, mark: &str, text: &str) {
+        self.push(tone.colour(), mark);
+        self.line(text);
     }
 
     /// A heading that must not be missed.
