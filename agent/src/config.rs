@@ -14,6 +14,7 @@ use dsmil_protocol::batch::MAX_TICKS;
 use dsmil_protocol::ids::{DeviceId, HostName, TenantId};
 use dsmil_protocol::join::{HostSettings, LinkPolicy, MAX_ADDRESSES};
 use dsmil_protocol::message::MAX_DEVICES;
+use dsmil_protocol::probe::ProbeKind;
 use dsmil_protocol::tlv::{Classification, Compartments};
 use dsmil_runtime::config::Reader;
 use dsmil_runtime::log::Level;
@@ -27,6 +28,8 @@ pub const DEFAULT_PATH: &str = "/etc/dsmil/agent.toml";
 pub const DEFAULT_SOCKET: &str = "/run/dsmil/agent.sock";
 /// The spool's database, where `dsmilctl` looks for it.
 pub const DEFAULT_SPOOL: &str = "/mnt/dsmil-ram/agent/spool.sqlite";
+/// The folder of the probes' sockets, as systemd makes it.
+pub const DEFAULT_PROBES: &str = "/run/dsmil-probe";
 /// How it is read: a configuration is some kilobytes, and a larger file is none. The agent rewrites its identity and trust,
 /// so no key takes a credential.
 const READER: Reader = Reader { made_by: "`dsmil-agent join TOKEN`", max_len: 64 << 10, credentials: &[] };
@@ -76,6 +79,9 @@ pub struct AgentConfig {
     /// Where the host's files are.
     #[serde(default)]
     pub root: RootSection,
+    /// Who reads what the agent has no right to read.
+    #[serde(default)]
+    pub probes: ProbesSection,
     /// How much the agent logs: `error`, `warn`, `info` or `debug`. Default: `info`.
     #[serde(default)]
     pub log: Level,
@@ -141,6 +147,24 @@ impl Default for RootSection {
     }
 }
 
+/// `[probes]`: processes of their own that read what needs rights or a vendor's library.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProbesSection {
+    /// The folder of their sockets, one a kind: `rapl.sock`. Default: `/run/dsmil-probe`.
+    pub folder: PathBuf,
+    /// The kinds that are asked: any of nvml, rapl, kmsg, fdinfo, smart. Default: those whose socket is there when the agent
+    /// starts.
+    #[serde(deserialize_with = "kinds")]
+    pub kinds: Option<Vec<ProbeKind>>,
+}
+
+impl Default for ProbesSection {
+    fn default() -> Self {
+        Self { folder: DEFAULT_PROBES.into(), kinds: None }
+    }
+}
+
 impl AgentConfig {
     /// Reads and checks a file and its drop-ins. Whether what they name exists, [`AgentConfig::check`] says.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
@@ -162,7 +186,8 @@ impl AgentConfig {
     /// Relative paths are taken from the folder of the main file, so that it can be copied as a whole.
     fn resolve(&mut self, folder: &Path) {
         let identity = &mut self.identity;
-        for path in [&mut identity.file, &mut identity.trust, &mut self.spool.path, &mut self.socket] {
+        let probes = &mut self.probes.folder;
+        for path in [&mut identity.file, &mut identity.trust, &mut self.spool.path, &mut self.socket, probes] {
             *path = folder.join(&*path);
         }
     }
@@ -274,6 +299,18 @@ fn link<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<LinkPolicy,
     let name = String::deserialize(deserializer)?;
     let known = [LinkPolicy::Pure, LinkPolicy::Hybrid].into_iter().find(|policy| settings::link_name(*policy) == name);
     known.ok_or_else(|| serde::de::Error::custom(format!("{name:?} is neither \"pure\" nor \"hybrid\"")))
+}
+
+fn kinds<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<ProbeKind>>, D::Error> {
+    let mut kinds = Vec::new();
+    for name in Vec::<String>::deserialize(deserializer)? {
+        let Some(kind) = ProbeKind::of_name(&name).filter(|kind| !kinds.contains(kind)) else {
+            let known = ProbeKind::ALL.map(ProbeKind::name).join(", ");
+            return Err(serde::de::Error::custom(format!("probe {name:?} is none of {known}, or named twice")));
+        };
+        kinds.push(kind);
+    }
+    Ok(Some(kinds))
 }
 
 fn devices<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<DeviceId>, D::Error> {

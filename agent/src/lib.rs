@@ -8,6 +8,7 @@ pub mod fleet_settings;
 pub mod join;
 pub mod join_port;
 pub mod local;
+pub mod probes;
 pub mod reload;
 pub mod report;
 pub mod run;

@@ -8,6 +8,7 @@ use cli::{check, join, units};
 use dsmil_agent::config::{AgentConfig, DEFAULT_PATH};
 use dsmil_agent::credentials::Credentials;
 use dsmil_agent::local::{self, LocalSocket};
+use dsmil_agent::probes;
 use dsmil_agent::reload;
 use dsmil_agent::report::{Reporter, Sampled};
 use dsmil_agent::run::{self, Parts};
@@ -100,7 +101,9 @@ async fn serve(path: &Path, config: AgentConfig) -> anyhow::Result<ExitCode> {
     let credentials = Credentials::load(config.credential_files(), config.key_exchange(), clock.clone())?;
     let reporter = Reporter::new(&config, boot, credentials.clone(), clock.clone());
     let socket = LocalSocket::bind(&config.socket)?;
-    let source = HostSource::new(clock.clone(), &supervisor, Arc::new(root), dsmil_sensors::all());
+    let mut sensors = dsmil_sensors::all();
+    sensors.extend(probes::sensors(&config.probes.folder, config.probes.kinds.as_deref(), &clock));
+    let source = HostSource::new(clock.clone(), &supervisor, Arc::new(root), sensors);
     let (reports, ticks) = (source.reports(), source.reports());
     let source = Seen::new(source, clock.clone());
     let newest = source.newest();

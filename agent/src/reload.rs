@@ -35,6 +35,8 @@ pub static KEYS: &[Key<AgentConfig, Anew>] = config_keys!(AgentConfig, Anew:
     root.proc;
     root.sys;
     root.rootfs;
+    probes.folder;
+    probes.kinds;
     log => |anew| log::set_level(anew.config.log);
 );
 

@@ -146,6 +146,7 @@ fn remedy(verdict: &Verdict) -> Option<&'static str> {
             "The first ones are reported. Remove what is not needed (mounts, interfaces), or report it with \
              `dsmilctl host bundle`."
         }
+        Verdict::Failed(SensorError::Told { remedy, .. }) => *remedy,
         Verdict::Late { .. } => {
             "A device, driver or server does not answer; the other sensors go on. `journalctl -k --since -10min` has the \
              kernel's word; a dead mount goes with `umount -l`."

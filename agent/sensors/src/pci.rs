@@ -38,6 +38,12 @@ pub fn cards(root: &Root, vendor: u16) -> Result<Vec<PciAddress>, RootError> {
     Ok(cards.filter_map(|name| name.parse().ok()).collect())
 }
 
+/// Whether the kernel lists a device. The device is not asked.
+pub fn is_listed(root: &Root, device: PciAddress) -> bool {
+    let mut buffer = Vec::new();
+    !matches!(root.sys(&format!("{DEVICES}/{device}/vendor"), &mut buffer), Err(RootError::Missing))
+}
+
 /// Whether a device is there. This asks the device, and wakes one that sleeps deeply: ask about one that is in trouble only.
 pub fn presence(root: &Root, device: PciAddress) -> Presence {
     let mut buffer = Vec::new();
@@ -85,6 +91,9 @@ mod tests {
         let tree = Tree::new();
         let device: PciAddress = "0000:01:00.0".parse().expect("an address");
         assert_eq!(presence(&tree.root(), device), Presence::Gone);
+        assert!(!is_listed(&tree.root(), device));
+        tree.sys("bus/pci/devices/0000:01:00.0/vendor", "0x10de\n");
+        assert!(is_listed(&tree.root(), device));
         tree.file("sys/bus/pci/devices/0000:01:00.0/config", &[0xFF; 64]);
         assert_eq!(presence(&tree.root(), device), Presence::Silent);
         tree.file("sys/bus/pci/devices/0000:01:00.0/config", &[0xDE, 0x10, 0, 0]);

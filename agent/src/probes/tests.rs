@@ -1,0 +1,328 @@
+//! Probes that behave and probes that do not, played by threads of the test on real sockets.
+
+use super::*;
+use dsmil_protocol::metric::{Kind, Metric, Repr, Scale};
+use dsmil_protocol::probe::{Answer, MAX_QUESTION_LEN, PREFIX_LEN, Question, Text, answer, body, read_question};
+use dsmil_sensors::tree::Tree;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use tempfile::TempDir;
+
+const PID: u32 = 7;
+
+struct Stage {
+    folder: TempDir,
+    tree: Tree,
+    probe: Probe,
+    time: dsmil_runtime::clock::ManualClock,
+}
+
+/// What a tick brought.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    values: Vec<Option<u64>>,
+    trouble: Option<String>,
+}
+
+impl Stage {
+    fn new(kind: ProbeKind) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (clock, time) = Clock::manual();
+        time.advance(Duration::from_secs(1000));
+        let probe = Probe::new(kind, folder.path().join("s"), clock);
+        Self { folder, tree: Tree::new(), probe, time }
+    }
+
+    fn listen(&self) -> UnixListener {
+        let _ = std::fs::remove_file(self.folder.path().join("s"));
+        UnixListener::bind(self.folder.path().join("s")).expect("a socket")
+    }
+
+    fn tick(&mut self) -> Seen {
+        let mut reading = Reading::new();
+        reading.begin();
+        let outcome = self.probe.read(&self.tree.root(), &mut reading);
+        reading.complete();
+        let trouble = outcome.err().map(|error| error.to_string());
+        Seen { values: reading.values().collect(), trouble }
+    }
+
+    /// A tick in which a thread plays the probe.
+    fn tick_with(&mut self, act: impl FnOnce(UnixStream) + Send) -> Seen {
+        let listener = self.listen();
+        std::thread::scope(|scope| {
+            scope.spawn(move || act(listener.accept().expect("the agent").0));
+            self.tick()
+        })
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.time.advance(Duration::from_secs(seconds));
+    }
+}
+
+fn set(names: &[&str]) -> MetricSet {
+    let metric = |name: &&str| Metric {
+        name: (*name).into(),
+        labels: vec![("gpu".into(), "0".into())],
+        kind: Kind::Gauge,
+        repr: Repr::U64,
+        scale: Scale::ONE,
+    };
+    MetricSet::new(names.iter().map(metric).collect()).expect("a set")
+}
+
+fn reading(names: &[&str], values: &[Option<u64>], fault: Option<Fault>) -> ProbeReading {
+    let set = set(names);
+    ProbeReading { set: set.id(), metrics: Some(set.encode()), values: values.to_vec(), took_us: 10, fault }
+}
+
+fn questions(stream: &mut UnixStream, count: usize) -> Vec<Question> {
+    let (mut inbox, mut found) = (Vec::new(), Vec::new());
+    while found.len() < count {
+        if let Some(whole) = body(&inbox, MAX_QUESTION_LEN).expect("a length") {
+            found.push(read_question(whole).expect("a question"));
+            inbox.drain(..PREFIX_LEN + whole.len());
+            continue;
+        }
+        let mut piece = [0; 64];
+        let length = stream.read(&mut piece).expect("bytes");
+        inbox.extend_from_slice(&piece[..length]);
+    }
+    found
+}
+
+/// Answers as a probe does; the asker may have gone.
+fn answers(mut stream: UnixStream, kind: ProbeKind, reading: &ProbeReading) {
+    questions(&mut stream, 2);
+    for said in [Answer::Hello { kind, pid: PID }, Answer::Reading(reading.clone())] {
+        let _ = stream.write_all(&answer(&said).expect("it fits"));
+    }
+}
+
+#[test]
+fn what_a_probe_reads_is_what_its_sensor_reads() {
+    let mut stage = Stage::new(ProbeKind::Rapl);
+    let first = reading(&["a", "b"], &[Some(1), None], None);
+    let seen = stage.tick_with(|stream| answers(stream, ProbeKind::Rapl, &first));
+    assert_eq!(seen, Seen { values: vec![Some(1), None], trouble: None });
+    stage.pass(1);
+    let known = first.set;
+    let second = ProbeReading { metrics: None, values: vec![Some(2), Some(3)], ..first };
+    let seen = stage.tick_with(|mut stream| {
+        let asked = questions(&mut stream, 2);
+        assert_eq!(asked, [Question::Hello, Question::Read { known: Some(known) }]);
+        for said in [Answer::Hello { kind: ProbeKind::Rapl, pid: PID }, Answer::Reading(second)] {
+            stream.write_all(&answer(&said).expect("it fits")).expect("the agent");
+        }
+    });
+    assert_eq!(seen, Seen { values: vec![Some(2), Some(3)], trouble: None });
+}
+
+#[test]
+fn a_probe_that_is_not_installed_is_no_trouble_and_one_that_goes_away_is() {
+    let mut stage = Stage::new(ProbeKind::Rapl);
+    assert_eq!(stage.tick(), Seen { values: vec![], trouble: None });
+    stage.pass(60);
+    let good = reading(&["a"], &[Some(1)], None);
+    assert_eq!(stage.tick_with(|stream| answers(stream, ProbeKind::Rapl, &good)).trouble, None);
+    stage.pass(1);
+    let gone = stage.tick().trouble.expect("its listener is dropped");
+    assert_eq!(gone, "nobody holds the probe's socket any more");
+    std::fs::remove_file(stage.folder.path().join("s")).expect("the socket");
+    stage.pass(60);
+    assert_eq!(stage.tick().trouble.as_deref(), Some("nobody holds the probe's socket any more"));
+}
+
+#[test]
+fn a_probe_that_ends_at_once_is_asked_at_growing_intervals() {
+    let mut stage = Stage::new(ProbeKind::Rapl);
+    let listener = stage.listen();
+    listener.set_nonblocking(true).expect("a flag");
+    let mut asked_at = Vec::new();
+    for second in 0..200 {
+        let trouble = std::thread::scope(|scope| {
+            let tick = scope.spawn(|| stage.tick().trouble);
+            while !tick.is_finished() {
+                match listener.accept() {
+                    Ok(_) => asked_at.push(second),
+                    Err(_) => std::thread::yield_now(),
+                }
+            }
+            tick.join().expect("a verdict")
+        });
+        assert_eq!(trouble.as_deref(), Some("the probe ends before it has answered"), "at {second} s");
+        stage.pass(1);
+    }
+    assert_eq!(asked_at, [0, 1, 3, 7, 15, 31, 63, 123, 183]);
+}
+
+#[test]
+fn garbage_floods_and_lies_are_refused_and_named() {
+    let hello = |kind| answer(&Answer::Hello { kind, pid: PID }).expect("it fits");
+    let good = reading(&["a"], &[Some(1)], None);
+    let lies = ProbeReading { values: vec![Some(1), Some(2)], ..good.clone() };
+    let unknown = ProbeReading { metrics: None, ..good.clone() };
+    let whole = |reading: &ProbeReading| answer(&Answer::Reading(reading.clone())).expect("it fits");
+    let rapl = ProbeKind::Rapl;
+    let cases: [(&str, Vec<u8>); 8] = [
+        ("text", b"HTTP/1.1 200 OK\r\n\r\n".to_vec()),
+        ("endless", u32::MAX.to_le_bytes().to_vec()),
+        ("another kind", hello(ProbeKind::Nvml)),
+        ("twice", [hello(rapl), hello(rapl)].concat()),
+        ("unasked", whole(&good)),
+        ("more values than metrics", [hello(rapl), whole(&lies)].concat()),
+        ("a set nobody has", [hello(rapl), whole(&unknown)].concat()),
+        ("another version", [1u32.to_le_bytes().to_vec(), vec![9]].concat()),
+    ];
+    for (what, bytes) in cases {
+        let mut stage = Stage::new(rapl);
+        let seen = stage.tick_with(|mut stream| {
+            questions(&mut stream, 2);
+            let _ = stream.write_all(&bytes);
+        });
+        let trouble = seen.trouble.expect(what);
+        assert!(trouble.starts_with("the probe sends garbage: "), "{what}: {trouble}");
+        assert_eq!(seen.values, [], "{what}");
+    }
+    let mut stage = Stage::new(rapl);
+    let flood = stage.tick_with(|mut stream| while stream.write_all(&hello(rapl)).is_ok() {});
+    assert!(flood.trouble.expect("a flood").starts_with("the probe sends garbage"));
+}
+
+#[test]
+fn a_silent_probe_is_named_with_what_the_kernel_knows_of_it() {
+    let mut stage = Stage::new(ProbeKind::Nvml);
+    stage.tree.proc("7/stat", "7 (dsmil-probe) D 1 7 7 0 -1\n");
+    stage.tree.proc("7/wchan", "nv_open_wait");
+    let listener = stage.listen();
+    let greet = |listener: &UnixListener| {
+        let mut stream = listener.accept().expect("the agent").0;
+        stream
+            .write_all(&answer(&Answer::Hello { kind: ProbeKind::Nvml, pid: PID }).expect("it fits"))
+            .expect("a word");
+        stream
+    };
+    // Time stands still for the probe's sensor: what it waits for shortly has to come by itself.
+    let (_held, seen) = std::thread::scope(|scope| {
+        let held = scope.spawn(|| greet(&listener));
+        let seen = stage.tick();
+        (held.join().expect("a stream"), seen)
+    });
+    assert_eq!(seen.trouble.as_deref(), Some("the probe has not answered for 0 ms"));
+    stage.pass(1);
+    assert_eq!(stage.tick().trouble.as_deref(), Some("the probe has not answered for 1000 ms"));
+    stage.pass(1);
+    let silent =
+        "the probe has not answered for 2 s: process 7 is in state D and cannot be killed, waits in nv_open_wait";
+    assert_eq!(stage.tick().trouble.as_deref(), Some(silent));
+    stage.pass(5);
+    let (_held, seen) = std::thread::scope(|scope| {
+        let held = scope.spawn(|| greet(&listener));
+        let seen = stage.tick();
+        (held.join().expect("a stream"), seen)
+    });
+    assert!(seen.trouble.expect("still silent").starts_with("the probe has not answered for 7 s: process 7"));
+}
+
+#[test]
+fn a_slow_probe_is_asked_at_one_tick_and_taken_at_the_next() {
+    let mut stage = Stage::new(ProbeKind::Nvml);
+    let slow = |value| ProbeReading { took_us: 600_000, ..reading(&["a"], &[Some(value)], None) };
+    let listener = stage.listen();
+    let serve = |stage: &mut Stage, answer_to: Option<ProbeReading>| {
+        std::thread::scope(|scope| {
+            let probe = answer_to.map(|reading| {
+                let listener = &listener;
+                scope.spawn(move || answers(listener.accept().expect("the agent").0, ProbeKind::Nvml, &reading))
+            });
+            let seen = stage.tick();
+            probe.into_iter().for_each(|probe| probe.join().expect("it answers"));
+            stage.pass(1);
+            seen
+        })
+    };
+    assert_eq!(serve(&mut stage, Some(slow(1))).values, [Some(1)], "the first is waited for");
+    // The second question was asked with the first answer, and waits in the socket.
+    answers(listener.accept().expect("the agent").0, ProbeKind::Nvml, &slow(2));
+    for value in 2..6 {
+        let seen = stage.tick();
+        assert_eq!(seen, Seen { values: vec![Some(value)], trouble: None });
+        answers(listener.accept().expect("the agent").0, ProbeKind::Nvml, &slow(value + 1));
+        stage.pass(1);
+    }
+}
+
+fn fault(stage: &mut Stage, fault: Fault) -> Option<String> {
+    let said = reading(&["a"], &[Some(1)], Some(fault));
+    let seen = stage.tick_with(|stream| answers(stream, ProbeKind::Nvml, &said));
+    assert_eq!(seen.values, [Some(1)], "what could be read is reported");
+    stage.pass(60);
+    seen.trouble
+}
+
+fn card(tree: &Tree, config: &[u8]) {
+    tree.sys("bus/pci/devices/0000:01:00.0/vendor", "0x10de\n");
+    tree.sys("bus/pci/devices/0000:01:00.0/class", "0x030200\n");
+    tree.file("sys/bus/pci/devices/0000:01:00.0/config", config);
+}
+
+#[test]
+fn a_driver_is_missed_only_where_there_is_a_card() {
+    let missing = Fault::LibraryMissing { library: Text::of("libnvidia-ml.so.1") };
+    let mut stage = Stage::new(ProbeKind::Nvml);
+    assert_eq!(fault(&mut stage, Fault::DriverNotLoaded), None);
+    assert_eq!(fault(&mut stage, missing.clone()), None);
+    card(&stage.tree, &[0xDE, 0x10]);
+    assert_eq!(fault(&mut stage, Fault::DriverNotLoaded).as_deref(), Some("the driver is not loaded"));
+    let said = "libnvidia-ml.so.1 cannot be loaded: it is not installed";
+    assert_eq!(fault(&mut stage, missing).as_deref(), Some(said));
+}
+
+#[test]
+fn a_gpu_that_fell_off_the_bus_is_exactly_that() {
+    let device = "0000:01:00.0".parse().expect("an address");
+    let mut stage = Stage::new(ProbeKind::Nvml);
+    card(&stage.tree, &[0xDE, 0x10]);
+    let lost = Fault::DeviceLost { device };
+    let by_driver = "the driver has lost the GPU at 0000:01:00.0, which still answers on the bus";
+    assert_eq!(fault(&mut stage, lost.clone()).as_deref(), Some(by_driver));
+    card(&stage.tree, &[0xFF; 64]);
+    let silent = "the GPU at 0000:01:00.0 fell off the bus: it is listed and does not answer";
+    assert_eq!(fault(&mut stage, lost.clone()).as_deref(), Some(silent));
+    let hung = Fault::Hung { for_s: 2, state: Some('D'), wait_channel: None };
+    assert_eq!(fault(&mut stage, hung).as_deref(), Some(silent), "which is why the call hangs");
+    std::fs::remove_dir_all(stage.tree.path().join("sys/bus/pci/devices/0000:01:00.0")).expect("a card");
+    let gone = "the GPU at 0000:01:00.0 fell off the bus: the kernel does not list it any more";
+    assert_eq!(fault(&mut stage, lost).as_deref(), Some(gone));
+    let good = reading(&["a"], &[Some(1)], None);
+    let seen = stage.tick_with(|stream| answers(stream, ProbeKind::Nvml, &good));
+    assert_eq!(seen.trouble.as_deref(), Some(gone), "the library's silence about it is no comfort");
+}
+
+#[test]
+fn every_trouble_has_a_short_text_and_a_remedy() {
+    let device = "0000:01:00.0".parse().expect("an address");
+    let process = Process::look(
+        &{
+            let tree = Tree::new();
+            tree.proc("7/stat", "7 (dsmil-probe) D 1");
+            tree.root()
+        },
+        7,
+    );
+    let troubles = [
+        Trouble::Silent { since: Duration::ZERO, process },
+        Trouble::Busy,
+        Trouble::Ends,
+        Trouble::Gone,
+        Trouble::Forbidden,
+        Trouble::Garbage(ProbeError::Malformed),
+        Trouble::Fault(Fault::VersionMismatch { driver: Some(Text::of(&"9".repeat(80))) }),
+        Trouble::lost(device, Presence::Gone),
+    ];
+    for trouble in troubles {
+        let text = trouble.at(Duration::from_secs(9)).to_string();
+        assert!(text.len() <= 200 && !trouble.remedy(ProbeKind::Nvml).is_empty(), "{text}");
+    }
+}
