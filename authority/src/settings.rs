@@ -24,7 +24,7 @@ const BACKLOG_KIB: std::ops::RangeInclusive<u32> = 1..=1_048_576;
 
 /// The sensors of an agent of this version, in the order of their columns: what whoever writes settings may name. The agent
 /// has a test that these are its own.
-pub const SENSORS: [&str; 39] = [
+pub const SENSORS: [&str; 46] = [
     "stat",
     "loadavg",
     "meminfo",
@@ -64,6 +64,13 @@ pub const SENSORS: [&str; 39] = [
     "nvme",
     "uptime",
     "uname",
+    "amd_gpu",
+    "intel_gpu",
+    "intel_npu",
+    "amd_npu",
+    "coral",
+    "rockchip",
+    "accelerator_pci",
 ];
 
 /// Settings of a part of the fleet, as the holder of an order key has signed them.

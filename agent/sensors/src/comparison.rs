@@ -28,7 +28,7 @@ pub enum DifferenceKind {
 }
 
 /// Every difference from node_exporter 1.5.0 with its default collectors.
-pub const DIFFERENCES: [Difference; 23] = [
+pub const DIFFERENCES: [Difference; 24] = [
     ours("dsmil_uptime_seconds", "node_exporter has the boot's time only, which moves with the wall clock"),
     ours("node_cpu_scaling_governor", "since a release after 1.5"),
     ours("node_cpu_isolated", "since a release after 1.5"),
@@ -36,6 +36,8 @@ pub const DIFFERENCES: [Difference; 23] = [
     ours("node_hwmon_freq_freq_mhz", "since a release after 1.5"),
     ours("dsmil_cpu_energy_performance_preference_info", "node_exporter has nothing of this"),
     ours("dsmil_hwmon_chip_suspended", "node_exporter asks a sleeping device, and so wakes it"),
+    ours("dsmil_accelerator_", "node_exporter has nothing of accelerators by default"),
+    ours("node_drm_", "of node_exporter's collector drm, which is off by default"),
     absent("node_hwmon_", "a chip in a device that sleeps, or would if it were left alone, is not asked"),
     theirs("node_disk_info", "comes from udev's database, which is neither in /proc nor in /sys"),
     ours("node_softnet_received_rps_total", "since node_exporter 1.6"),
@@ -138,7 +140,9 @@ impl Comparison {
     fn one_sided(&mut self, series: &str, kind: DifferenceKind) {
         let (list, whose) = match kind {
             DifferenceKind::OursOnly => (&mut self.ours_only, "node_exporter has it not"),
-            DifferenceKind::TheirsOnly | DifferenceKind::Value | DifferenceKind::Absent => (&mut self.theirs_only, "only node_exporter has it"),
+            DifferenceKind::TheirsOnly | DifferenceKind::Value | DifferenceKind::Absent => {
+                (&mut self.theirs_only, "only node_exporter has it")
+            }
         };
         if explained(series, kind) {
             list.push(series.to_owned());

@@ -8,6 +8,7 @@
 //! verdict; where a host may well be without it, there is nothing to report. No text makes a sensor panic or take memory
 //! without bound.
 
+pub mod accelerators;
 mod attributes;
 #[cfg(any(test, feature = "tree"))]
 pub mod comparison;
@@ -25,10 +26,17 @@ pub mod tree;
 #[cfg(any(test, feature = "tree"))]
 pub mod witness;
 
-pub use host::{FilesystemSensor, all};
+pub use host::FilesystemSensor;
 pub use line::Line;
 pub use reading::{Form, MAX_SENSOR_METRICS, MAX_SENSOR_TEXT, Reading};
 pub use sensor::{Sensor, SensorError, WaitsFor};
+
+/// Every sensor that a host has without further rights, in the order of their columns.
+pub fn all() -> Vec<Box<dyn Sensor>> {
+    let mut all = host::all();
+    all.extend(accelerators::all());
+    all
+}
 
 #[cfg(test)]
 mod tests;

@@ -40,11 +40,12 @@ pub(crate) mod xfs;
 pub(crate) mod zfs;
 
 pub use filesystem::FilesystemSensor;
+pub(crate) use hwmon::place_label;
 
 use crate::sensor::Sensor;
 
-/// Every sensor that a host has without further rights, in the order of their columns.
-pub fn all() -> Vec<Box<dyn Sensor>> {
+/// The sensors of the host itself, in the order of their columns.
+pub(crate) fn all() -> Vec<Box<dyn Sensor>> {
     vec![
         Box::new(stat::Stat::default()),
         Box::new(loadavg::Loadavg::default()),

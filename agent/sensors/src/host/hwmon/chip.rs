@@ -192,15 +192,8 @@ impl Attribute {
 
 /// The label `chip` by node_exporter's rule: the device's bus and name, or else what the driver calls the chip, or else its number.
 fn chip_label(root: &Root, directory: &str, device: Option<&str>, name: Option<&str>) -> String {
-    if let Some(device) = device {
-        let (above, device) = device.rsplit_once('/').unwrap_or(("", device));
-        let bus = clean(above.rsplit('/').next().unwrap_or(above));
-        let device = clean(device);
-        match (bus.is_empty(), device.is_empty()) {
-            (false, false) => return format!("{bus}_{device}"),
-            (true, false) => return device,
-            _ => {}
-        }
+    if let Some(label) = device.and_then(place_label) {
+        return label;
     }
     name.map_or_else(
         || {
@@ -209,4 +202,16 @@ fn chip_label(root: &Root, directory: &str, device: Option<&str>, name: Option<&
         },
         str::to_owned,
     )
+}
+
+/// What node_exporter calls the chip of a device by the device's place, a path without links: its bus and its name.
+pub(crate) fn place_label(device: &str) -> Option<String> {
+    let (above, device) = device.rsplit_once('/').unwrap_or(("", device));
+    let bus = clean(above.rsplit('/').next().unwrap_or(above));
+    let device = clean(device);
+    match (bus.is_empty(), device.is_empty()) {
+        (false, false) => Some(format!("{bus}_{device}")),
+        (true, false) => Some(device),
+        _ => None,
+    }
 }

@@ -18,6 +18,7 @@ use crate::root::{Root, RootError};
 use crate::sensor::{Sensor, SensorError};
 use crate::since_boot::{Every, SinceBoot};
 use chip::Chip;
+pub(crate) use chip::place_label;
 use std::time::Duration;
 
 const CLASS: &str = "class/hwmon";
