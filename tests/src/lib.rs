@@ -6,4 +6,5 @@ pub mod demo;
 pub mod docs;
 pub mod enrol;
 pub mod fleet;
+pub mod http;
 pub mod sim;

@@ -55,6 +55,11 @@ pub(crate) const NODE_EXPORTER: Tool = Tool {
     why: "the tests hold the sensors against it",
     from: Source::Debian { package: "prometheus-node-exporter", program: "usr/bin/prometheus-node-exporter" },
 };
+pub(crate) const PROMETHEUS: Tool = Tool {
+    name: "prometheus",
+    why: "the long tests have it scrape a fleet, and the benchmark measures it beside ours",
+    from: Source::Debian { package: "prometheus", program: "usr/bin/prometheus" },
+};
 pub(crate) const VALGRIND: Tool =
     Tool { name: "valgrind", why: "counts instructions", from: Source::Apt(&["valgrind"]) };
 
@@ -94,7 +99,7 @@ const IP: Tool = Tool { name: "ip", why: "makes the network that curl comes from
 /// Other agents and their backends, which the benchmark measures beside ours. Unpacked like promtool: none is to run here
 /// when nobody measures.
 pub(crate) const RIVALS: [Tool; 5] = [
-    rival("prometheus", "prometheus", "usr/bin/prometheus"),
+    PROMETHEUS,
     rival("prometheus-node-exporter", "prometheus-node-exporter", "usr/bin/prometheus-node-exporter"),
     rival("vmagent", "victoria-metrics", "usr/bin/vmagent"),
     rival("collectd", "collectd-core", "usr/sbin/collectd"),

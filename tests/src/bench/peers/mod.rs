@@ -9,7 +9,6 @@
 
 mod collectd;
 mod footprint;
-mod http;
 mod ours;
 mod outage;
 mod package;

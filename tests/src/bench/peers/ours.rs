@@ -115,7 +115,7 @@ impl<'f> Ours<'f> {
     pub(super) fn times(&self, from_ms: i64) -> anyhow::Result<Vec<i64>> {
         // A range is of whole seconds: one more, and one that may pass until it is looked at.
         let seconds = (self.rig.clock.wall_ms() - from_ms) / 1000 + 2;
-        let query = super::http::escaped(&format!("{TIME}{{host=\"{}\"}}[{seconds}s]", self.host));
+        let query = crate::http::escaped(&format!("{TIME}{{host=\"{}\"}}[{seconds}s]", self.host));
         let path = format!("/prometheus/api/v1/query?query={query}");
         let answer: Answer = self.place.within(|| Ok(self.rig.wait(self.centre.api().json(&path))?))?;
         let values = answer.data.result.iter().flat_map(|series| &series.values);

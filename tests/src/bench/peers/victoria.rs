@@ -1,11 +1,11 @@
 //! VictoriaMetrics, the backend that all peers send to: it takes what each of them speaks, and gives samples back as they
 //! came, those that came twice as well.
 
-use super::http::{Http, escaped};
 use super::package::Found;
 use super::place::Place;
 use super::program::PeerProgram;
 use super::rig::{Home, Rig, flag};
+use crate::http::{Http, escaped};
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 use std::net::SocketAddr;

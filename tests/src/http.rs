@@ -1,4 +1,4 @@
-//! Requests to a peer's own HTTP, a connection each.
+//! Requests to HTTP without TLS, of programs that others wrote, a connection each.
 
 use crate::client::whole;
 use anyhow::{Context, ensure};
@@ -15,21 +15,23 @@ use tokio::net::TcpStream;
 /// From the first packet to the last byte of the answer: an hour of samples is taken in seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A peer's HTTP.
+/// A program's HTTP.
 #[derive(Clone, Debug)]
-pub(super) struct Http {
-    pub(super) address: SocketAddr,
-    pub(super) clock: Clock,
+pub struct Http {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The time.
+    pub clock: Clock,
 }
 
 impl Http {
     /// Asks for a path.
-    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Bytes> {
+    pub async fn get(&self, path: &str) -> anyhow::Result<Bytes> {
         self.within_limits(path, Request::get(path).body(String::new())?).await
     }
 
     /// Hands a body over.
-    pub(super) async fn post(&self, path: &str, body: String) -> anyhow::Result<Bytes> {
+    pub async fn post(&self, path: &str, body: String) -> anyhow::Result<Bytes> {
         self.within_limits(path, Request::post(path).body(body)?).await
     }
 
@@ -62,7 +64,7 @@ impl Http {
 }
 
 /// Text as part of a query, everything but letters and digits escaped.
-pub(super) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let escape = |b: u8| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") };
     text.bytes().map(escape).collect()
 }
