@@ -13,6 +13,7 @@ mod fuzz;
 mod house;
 mod picture;
 mod previous;
+mod probe;
 mod source;
 mod step;
 mod test;
@@ -43,6 +44,8 @@ enum Verb {
     Bench(bench::Args),
     /// Run the parsers of what strangers send under a coverage-guided fuzzer.
     Fuzz(fuzz::Args),
+    /// Build dsmil-probe, the one program that is not static, and say where it is.
+    Probe(probe::Args),
     /// Check the laws of the architecture that a tool can check.
     Tidy,
     /// Print how long files and functions are, here and in other checkouts, beside each other.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Fuzz(args) => fuzz::run(&args),
+        Verb::Probe(args) => probe::run(&args),
         Verb::Tidy => tidy::run(),
         Verb::House(args) => house::run(&args),
         Verb::Picture => picture::run(),

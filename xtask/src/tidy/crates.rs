@@ -11,7 +11,7 @@ use crate::cargo;
 use crate::workspace;
 
 /// What a crate's programs must never link, however far away: the crate, the packages, why.
-const NEVER_LINKS: [(&str, &[&str], &str); 9] = [
+const NEVER_LINKS: [(&str, &[&str], &str); 11] = [
     (
         "dsmil-authority",
         &["dsmil-protocol", "dsmil-crypto", "tokio", "mio", "quinn", "rustls", "aws-lc-rs", "rusqlite", "rustix"],
@@ -38,6 +38,16 @@ const NEVER_LINKS: [(&str, &[&str], &str); 9] = [
         "dsmil-agent",
         &["dsmil-aggregator", "dsmil-store", "axum", "hyper"],
         "a host's program knows nothing of the centre's",
+    ),
+    (
+        "dsmil-agent",
+        &["dsmil-probe", "libloading"],
+        "what a vendor's library does, it does to a process of its own: the agent asks over a socket",
+    ),
+    (
+        "dsmil-probe",
+        &["dsmil-agent", "dsmil-crypto", "quinn", "rustls", "rusqlite", "hyper"],
+        "a probe has no network, no keys and no files",
     ),
     ("dsmil-store", &["dsmil-agent", "quinn", "rustls", "axum", "hyper"], "storage knows no peer"),
     ("dsmil-aggregator", &["dsmil-agent"], "the centre's program knows nothing of a host's"),
@@ -75,7 +85,7 @@ const NEVER_LINKS: [(&str, &[&str], &str); 9] = [
 ];
 
 /// Who may name a package among its own dependencies (those for tests are free): the package, the crates, why.
-const NAMED_ONLY_BY: [(&str, &[&str], &str); 10] = [
+const NAMED_ONLY_BY: [(&str, &[&str], &str); 12] = [
     (
         "tokio",
         &["dsmil-runtime", "dsmil-agent", "dsmil-store", "dsmil-aggregator", "dsmilctl", "e2e"],
@@ -94,6 +104,8 @@ const NAMED_ONLY_BY: [(&str, &[&str], &str); 10] = [
     ("aws-lc-rs", &["dsmil-crypto"], "only crypto names an algorithm"),
     ("rcgen", &["dsmil-crypto"], "only crypto issues certificates"),
     ("rusqlite", &["dsmil-agent", "dsmil-store", "e2e"], "SQL stays in the spool and the store"),
+    ("nvml-wrapper", &["dsmil-probe"], "one program loads libraries"),
+    ("dsmil-probe", &[], "it is asked, not linked"),
     ("axum", &["dsmil-aggregator"], "one program serves HTTP"),
     ("e2e", &[], "nothing shipped rests on tests"),
     ("dsmil-fuzz", &[], "nothing shipped rests on tests"),
