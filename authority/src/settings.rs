@@ -24,7 +24,7 @@ const BACKLOG_KIB: std::ops::RangeInclusive<u32> = 1..=1_048_576;
 
 /// The sensors of an agent of this version, in the order of their columns: what whoever writes settings may name. The agent
 /// has a test that these are its own.
-pub const SENSORS: [&str; 46] = [
+pub const SENSORS: [&str; 48] = [
     "stat",
     "loadavg",
     "meminfo",
@@ -62,6 +62,8 @@ pub const SENSORS: [&str; 46] = [
     "nfs",
     "infiniband",
     "nvme",
+    "cgroups",
+    "processes",
     "uptime",
     "uname",
     "amd_gpu",

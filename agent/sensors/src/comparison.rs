@@ -57,6 +57,16 @@ pub const DIFFERENCES: &[Difference] = &[
     ours("node_zfs_dbuf_", "release 1.5.0 looks for the file under its older name"),
     ours("node_zfs_arc_memory_available_bytes", "release 1.5.0 leaves out signed numbers"),
     ours("node_zfs_zpool_state{state=\"suspended\"", "since a release after 1.5"),
+    ours("node_processes_", "of a collector that is off by default there"),
+    ours("dsmil_process_", "node_exporter has nothing of this"),
+    ours("dsmil_cgroup_", "node_exporter has nothing of this"),
+    theirs("node_timex_", "of adjtimex(2), which the agent's sandbox refuses, as it could set the clock too"),
+    theirs("node_textfile_", "what other programs put down for it; the agent reports what it has read itself"),
+    theirs("node_ipvs_", "of a load balancer, which a device host is not"),
+    theirs("node_nfsd_", "of an NFS server, which a device host is not; what it asks of servers is `node_nfs_`"),
+    theirs("node_tape_", "of tape drives: none was at hand to hold the figures against"),
+    theirs("node_fibrechannel_", "of Fibre Channel cards: none was at hand to hold the figures against"),
+    theirs("node_bcache_", "of disks that cache others: none was at hand to hold the figures against"),
 ];
 
 const fn ours(prefix: &'static str, reason: &'static str) -> Difference {

@@ -129,6 +129,28 @@ impl Root {
         list(&self.proc, path)
     }
 
+    /// Adds the ids of at most `limit` processes to `pids`, and says where to go on, or nothing after the last one: what
+    /// this costs does not depend on how many processes there are. `from` is 0, or what an earlier call said.
+    pub fn processes(&self, from: u64, limit: usize, pids: &mut Vec<u32>) -> Result<Option<u64>, RootError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut dir = Dir::new(rustix::fs::openat(&self.proc, ".", flags, Mode::empty())?)?;
+        if from > 0 {
+            dir.seek(i64::try_from(from).map_err(|_| RootError::Malformed)?)?;
+        }
+        let mut found = 0;
+        // Beside the processes there are some hundred files; an endless directory ends too.
+        for entry in dir.take(limit.saturating_add(MAX_DIR_ENTRIES)) {
+            let entry = entry?;
+            let Some(pid) = entry.file_name().to_str().ok().and_then(|name| name.parse().ok()) else { continue };
+            pids.push(pid);
+            found += 1;
+            if found == limit {
+                return Ok(u64::try_from(entry.offset()).ok().filter(|offset| *offset > 0));
+            }
+        }
+        Ok(None)
+    }
+
     /// Where a path below /sys leads once every link is followed, below /sys too: `class/net/eth0` is
     /// `devices/pci0000:00/0000:00:03.0/net/eth0`. Drivers are not asked.
     pub fn resolve_sys(&self, path: &str) -> Result<String, RootError> {
@@ -254,6 +276,20 @@ mod tests {
         assert_eq!(root.sys("class/net/eth0/mtu", &mut Vec::new()), Ok(b"9000".as_slice()));
         assert_eq!(root.list_sys("class/none"), Err(RootError::Missing));
         assert!(matches!(root.sys("class/net/eth0", &mut Vec::new()), Err(RootError::Unreadable(_))), "a directory");
+    }
+
+    #[test]
+    fn processes_are_listed_a_few_at_a_time_and_each_once() {
+        let tree = Tree::new();
+        (1..=50).for_each(|pid| tree.proc(&format!("{pid}/stat"), "x"));
+        tree.proc("meminfo", "x");
+        tree.proc("4294967296/stat", "no process has such an id");
+        let (root, mut pids, mut from, mut calls) = (tree.root(), Vec::new(), 0, 0);
+        while let Some(next) = root.processes(from, 7, &mut pids).expect("a directory") {
+            (from, calls) = (next, calls + 1);
+        }
+        pids.sort_unstable();
+        assert_eq!((pids, calls), ((1..=50).collect(), 7));
     }
 
     #[test]

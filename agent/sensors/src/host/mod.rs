@@ -3,6 +3,7 @@
 pub(crate) mod arp;
 pub(crate) mod bonding;
 pub(crate) mod btrfs;
+pub(crate) mod cgroups;
 pub(crate) mod conntrack;
 pub(crate) mod cpu;
 pub(crate) mod cpufreq;
@@ -24,6 +25,7 @@ pub(crate) mod nvme;
 pub(crate) mod os;
 pub(crate) mod powersupplyclass;
 pub(crate) mod pressure;
+pub(crate) mod processes;
 pub(crate) mod schedstat;
 pub(crate) mod selinux;
 pub(crate) mod sockstat;
@@ -84,6 +86,8 @@ pub(crate) fn all() -> Vec<Box<dyn Sensor>> {
         Box::new(nfs::Nfs::default()),
         Box::new(infiniband::Infiniband::default()),
         Box::new(nvme::Nvme::default()),
+        Box::new(cgroups::Cgroups::default()),
+        Box::new(processes::Processes::default()),
         Box::new(uptime::Uptime::default()),
         Box::new(uname::Uname::default()),
     ]

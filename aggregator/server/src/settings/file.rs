@@ -53,9 +53,9 @@ macro_rules! sensors {
 
 sensors! {
     stat loadavg meminfo vmstat pressure diskstats filesystem filesystem_remote netdev netstat sockstat filefd
-    selinux thermal_zone hwmon cpu cpufreq edac powersupplyclass watchdog netclass softnet conntrack arp udp_queues
-    schedstat time os dmi bonding xfs btrfs zfs mdadm nfs infiniband nvme uptime uname amd_gpu intel_gpu intel_npu
-    amd_npu coral rockchip accelerator_pci
+    selinux thermal_zone hwmon cpu cpufreq edac powersupplyclass watchdog netclass softnet conntrack arp
+    udp_queues schedstat time os dmi bonding xfs btrfs zfs mdadm nfs infiniband nvme cgroups processes uptime
+    uname amd_gpu intel_gpu intel_npu amd_npu coral rockchip accelerator_pci
 }
 
 /// A sensor as it is written: `"off"` or `{ interval_s = 10 }`.
