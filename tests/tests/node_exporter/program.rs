@@ -10,6 +10,8 @@ use std::time::Duration;
 const PROGRAM: &str = "DSMIL_NODE_EXPORTER";
 /// How long it may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// A collector that is off by default, and that the agent has.
+const MORE: &str = "--collector.processes";
 /// The defaults of release 1.9, of which some sensors' filters are; Debian's package has others.
 const FILTERS: [&str; 4] = [
     "--collector.filesystem.mount-points-exclude=^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)",
@@ -39,7 +41,7 @@ impl NodeExporter {
     /// Starts it on this host, or on a captured one.
     pub(super) fn start(program: &Path, tree: Option<&Path>) -> Self {
         let mut command = Command::new(program);
-        command.arg("--web.listen-address=127.0.0.1:0").args(FILTERS);
+        command.args(["--web.listen-address=127.0.0.1:0", MORE]).args(FILTERS);
         if let Some(tree) = tree {
             for (option, folder) in [("procfs", "proc"), ("sysfs", "sys"), ("rootfs", "")] {
                 command.arg(format!("--path.{option}={}", tree.join(folder).display()));
