@@ -11,6 +11,7 @@ mod host_metrics;
 #[cfg(test)]
 mod links;
 mod metrics;
+mod node_exporter;
 mod protocol;
 mod refused;
 mod runbooks;
@@ -51,6 +52,7 @@ pub fn pages(programs: &Path) -> anyhow::Result<Vec<Page>> {
         refused::problems(),
         configuration::page(),
         host_metrics::page()?,
+        node_exporter::page(),
         metrics,
         openapi,
         commands::page(programs)?,
