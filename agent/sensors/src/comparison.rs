@@ -38,6 +38,7 @@ pub const DIFFERENCES: &[Difference] = &[
     ours("dsmil_hwmon_chip_suspended", "node_exporter asks a sleeping device, and so wakes it"),
     ours("dsmil_accelerator_", "node_exporter has nothing of accelerators by default"),
     ours("node_drm_", "of node_exporter's collector drm, which is off by default"),
+    theirs("node_hwmon_sensor_label", "words for the sensors of a chip that was asleep since the agent began"),
     absent("node_hwmon_", "a chip in a device that sleeps, or would if it were left alone, is not asked"),
     theirs("node_disk_info", "comes from udev's database, which is neither in /proc nor in /sys"),
     ours("node_softnet_received_rps_total", "since node_exporter 1.6"),

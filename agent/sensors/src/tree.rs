@@ -29,7 +29,13 @@ macro_rules! machine {
 }
 
 /// All of them.
-pub const MACHINES: [Machine; 2] = [machine!("kvm-linux-6.18"), machine!("server-linux-6.1")];
+pub const MACHINES: [Machine; 5] = [
+    machine!("kvm-linux-6.18"),
+    machine!("server-linux-6.1"),
+    machine!("workstation-amdgpu-6.8"),
+    machine!("laptop-intel-6.11"),
+    machine!("arm-rk3588-6.1"),
+];
 
 /// A file or a link of a machine, with its path below the root: `proc/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

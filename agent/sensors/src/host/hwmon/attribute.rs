@@ -22,8 +22,11 @@ const KINDS: [&str; 14] = [
     "energy",
     "humidity",
     "intrusion",
-    "freq",
+    CLOCK,
 ];
+
+/// The kind of a GPU's clock.
+pub(super) const CLOCK: &str = "freq";
 
 /// What an attribute is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +75,7 @@ impl<'a> FileName<'a> {
     pub(super) fn role(&self) -> Role {
         match (self.kind, self.element) {
             (_, "label") => Role::Label,
-            ("freq", "input") => Role::Clock,
+            (CLOCK, "input") => Role::Clock,
             ("vrm" | "beep_enable" | "update_interval", _) => Role::Setting,
             (_, "input" | "average" | "") => Role::Measurement,
             _ => Role::Setting,
@@ -124,7 +127,7 @@ impl<'a> FileName<'a> {
             ("power", "average_interval" | "average_interval_min" | "average_interval_max") => ("_seconds", MILLI),
             ("power", _) => ("_watt", MICRO),
             ("fan", "input" | "min" | "max" | "target") => ("_rpm", COUNT),
-            ("freq", "input") => ("_freq_mhz", MICRO),
+            (CLOCK, "input") => ("_freq_mhz", MICRO),
             _ => ("", COUNT),
         }
     }

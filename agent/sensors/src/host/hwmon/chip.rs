@@ -1,6 +1,6 @@
 //! One monitoring chip: found, watched, read.
 
-use super::attribute::{ENERGY, FileName, Role, clean};
+use super::attribute::{CLOCK, ENERGY, FileName, Role, clean};
 use super::disk::Disk;
 use crate::attributes::Attributes;
 use crate::reading::{Form, Reading, label};
@@ -17,6 +17,8 @@ use std::time::Duration;
 const MAX_ATTRIBUTES: usize = 512;
 /// After this long limits, modes, alarms and labels are read again.
 const THOROUGH: Duration = Duration::from_secs(10);
+/// A directory that every device has; a power meter would be called so too, if it had no number.
+const POWER_MANAGEMENT: &str = "power";
 /// The driver whose figures come out of a disk.
 const OF_A_DISK: &str = "drivetemp";
 const ONE: Form = Form::gauge(Scale::ONE);
@@ -87,8 +89,12 @@ impl Chip {
 
     fn list(&mut self, root: &Root, below: &str) {
         let names = root.list_sys(&format!("{}/{below}", self.directory)).unwrap_or_default();
-        let files: Vec<(FileName<'_>, &String)> =
-            names.iter().filter_map(|name| Some((FileName::read(name)?, name))).take(MAX_ATTRIBUTES).collect();
+        let files: Vec<(FileName<'_>, &String)> = names
+            .iter()
+            .filter(|name| *name != POWER_MANAGEMENT)
+            .filter_map(|name| Some((FileName::read(name)?, name)))
+            .take(MAX_ATTRIBUTES)
+            .collect();
         for (file, name) in &files {
             let sensor = file.sensor();
             let with_bare = files.iter().any(|(other, _)| other.is_bare() && other.sensor() == sensor);
@@ -146,7 +152,8 @@ impl Chip {
             };
             out.push("dsmil_hwmon_chip_suspended", &[("chip", chip)], ONE, suspended);
         }
-        for (sensor, label) in &self.labels {
+        // A clock goes by its label already.
+        for (sensor, label) in self.labels.iter().filter(|(sensor, _)| !sensor.starts_with(CLOCK)) {
             let labels = [("chip", chip), ("sensor", sensor.as_str()), ("label", label.as_str())];
             out.push("node_hwmon_sensor_label", &labels, ONE, Some(1));
         }
