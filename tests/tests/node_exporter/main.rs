@@ -22,7 +22,7 @@ use std::time::Duration;
 /// Of what it says of a captured machine, what comes from the machine that it runs on.
 const OF_THIS_HOST: [&str; 3] = ["node_time_seconds", "node_time_zone", "node_timex_"];
 /// What is asked of the kernel by other ways than its files, whatever the tree: it is kept, and not compared.
-const ASKED: [&str; 2] = ["node_filesystem_", "node_network_receive_nohandler_total"];
+const ASKED: [&str; 3] = ["node_filesystem_", "node_network_receive_nohandler_total", "node_uname_info"];
 /// A tick at which every sensor is due, whatever its interval.
 const TICK: Tick = Tick(3600);
 
