@@ -1,6 +1,6 @@
 //! The rows of a real host: every sensor asked at once, and given until a deadline.
 
-use super::columns::Columns;
+use super::columns::{Columns, Size};
 use super::worker::{self, Answer, Countdown, Desk, Outcome, Placed, Request};
 use super::{Row, Source};
 use dsmil_authority::Values;
@@ -190,20 +190,14 @@ impl HostSource {
             return;
         }
         let mut columns = Columns::new();
-        columns.add(own_metrics(&self.slots).iter());
+        let own = own_metrics(&self.slots);
+        columns.add(own.iter(), Size::of(own.iter()));
+        let wanted: Vec<Size> = self.slots.iter().map(|slot| Size::of(slot.metrics(&self.set))).collect();
+        let share = columns.share(&wanted);
         let mut next = own_columns(self.slots.len());
         for slot in &mut self.slots {
-            let known = &self.set.metrics()[slot.columns.clone()];
-            // The metrics of a sensor that hangs stay as they were, so that its hanging does not change the set.
-            let count = match &slot.reading {
-                _ if slot.off => 0,
-                Some(reading) => {
-                    let count = columns.add(reading.metrics());
-                    slot.cut = count < reading.metrics().count();
-                    count
-                }
-                None => columns.add(known.iter()),
-            };
+            let count = columns.add(slot.metrics(&self.set), share);
+            slot.cut = count < slot.metrics(&self.set).count();
             slot.columns = next..next + count;
             slot.changed = false;
             next += count;
@@ -272,6 +266,16 @@ impl Source for HostSource {
 }
 
 impl Slot {
+    /// What it has to report. The metrics of a sensor that hangs stay as they were in `set`, so that its hanging does not
+    /// change the set.
+    fn metrics<'a>(&'a self, set: &'a MetricSet) -> Box<dyn Iterator<Item = &'a Metric> + 'a> {
+        match &self.reading {
+            _ if self.off => Box::new(std::iter::empty()),
+            Some(reading) => Box::new(reading.metrics()),
+            None => Box::new(set.metrics()[self.columns.clone()].iter()),
+        }
+    }
+
     fn report(&self) -> SensorReport {
         // One that settings have turned off, because it hangs perhaps, is nobody's trouble.
         let verdict = if self.off { Verdict::Ok } else { self.verdict };
