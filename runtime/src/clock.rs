@@ -92,6 +92,15 @@ impl Clock {
         }
     }
 
+    /// What the calling thread has worked so far, for differences; time in which it waited does not count. A clock that
+    /// tests move knows of no work.
+    pub fn thread_cpu(&self) -> Duration {
+        match &self.0 {
+            Source::Real { .. } => kernel(rustix::time::ClockId::ThreadCPUTime),
+            Source::Manual(_) => Duration::ZERO,
+        }
+    }
+
     /// Wall time, nanoseconds since 1970.
     pub fn wall_ns(&self) -> i64 {
         match &self.0 {
@@ -133,7 +142,7 @@ impl Clock {
 
 fn kernel(id: rustix::time::ClockId) -> Duration {
     let now = rustix::time::clock_gettime(id);
-    // Neither clock is ever negative.
+    // None of these clocks is ever negative.
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 

@@ -20,6 +20,12 @@ use tokio::sync::watch;
 /// to the spool and the uplink.
 pub const DEADLINE: Duration = Duration::from_millis(400);
 
+/// What a sensor may cost a second, of a core: a host with ten thousand mounts has better uses for its cores than to be asked
+/// about each of them each second. Ordinary sensors cost a hundredth of this.
+const COST_PER_SECOND: Duration = Duration::from_millis(10);
+/// However much a reading costs, it is done so often: what is older than five minutes is not shown any more.
+const SELDOM_S: u16 = 240;
+
 /// How a sensor did at a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -69,6 +75,8 @@ struct Slot {
     name: &'static str,
     /// Seconds between two readings, if settings say nothing.
     own_interval_s: u16,
+    /// Seconds between two readings that cost no more than a sensor may.
+    affordable_s: u16,
     requests: SyncSender<Request>,
     /// Absent while the sensor has it.
     reading: Option<Reading>,
@@ -99,6 +107,7 @@ impl HostSource {
         let slots = described.into_iter().zip(requests).map(|((name, own_interval_s), requests)| Slot {
             name,
             own_interval_s,
+            affordable_s: 1,
             requests,
             reading: Some(Reading::new()),
             changed: true,
@@ -141,7 +150,7 @@ impl HostSource {
     fn plan(&mut self, tick: Tick) {
         let settings = self.settings.borrow().clone();
         for slot in &mut self.slots {
-            let interval = settings.interval_of(slot.name, slot.own_interval_s);
+            let interval = settings.interval_of(slot.name, slot.own_interval_s).map(|s| s.max(slot.affordable_s));
             slot.changed |= slot.off != interval.is_none();
             slot.off = interval.is_none();
             slot.is_due = interval.is_some_and(|seconds| tick.0.is_multiple_of(u64::from(seconds.max(1))));
@@ -166,8 +175,9 @@ impl HostSource {
 
     /// Takes the answers that are in. A late one's values are of another time and are dropped, its metrics count.
     fn take_answers(&mut self, tick: Tick) {
-        while let Ok(Answer { sensor, tick: of, mut reading, outcome, took }) = self.answers.try_recv() {
+        while let Ok(Answer { sensor, tick: of, mut reading, outcome, took, cost }) = self.answers.try_recv() {
             let slot = &mut self.slots[sensor];
+            slot.pays_for(cost);
             slot.changed |= reading.take_changed();
             if of == tick {
                 slot.took = Some(took);
@@ -266,6 +276,20 @@ impl Source for HostSource {
 }
 
 impl Slot {
+    /// Its last reading has cost so much: the next one comes when a share of the time since then has paid for it.
+    fn pays_for(&mut self, cost: Duration) {
+        let affordable_s = affordable(cost);
+        if affordable_s > self.affordable_s.max(self.own_interval_s) {
+            tracing::info!(
+                sensor = self.name,
+                ?cost,
+                every_s = affordable_s,
+                "reading it costs much: it is read less often"
+            );
+        }
+        self.affordable_s = affordable_s;
+    }
+
     /// What it has to report. The metrics of a sensor that hangs stay as they were in `set`, so that its hanging does not
     /// change the set.
     fn metrics<'a>(&'a self, set: &'a MetricSet) -> Box<dyn Iterator<Item = &'a Metric> + 'a> {
@@ -282,6 +306,12 @@ impl Slot {
         let (metrics, first_column) = (self.columns.len(), self.columns.start);
         SensorReport { name: self.name, verdict, took: self.took, metrics, first_column, read_at: self.read_at }
     }
+}
+
+/// How many seconds apart readings of this cost may be, at the least.
+fn affordable(cost: Duration) -> u16 {
+    let seconds = cost.as_micros().div_ceil(COST_PER_SECOND.as_micros());
+    u16::try_from(seconds).unwrap_or(SELDOM_S).clamp(1, SELDOM_S)
 }
 
 /// The sampler's own metrics, before those of the sensors: the wall clock, and how each sensor did. A host whose every

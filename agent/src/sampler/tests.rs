@@ -469,3 +469,42 @@ async fn a_sensor_that_is_read_one_tick_in_ten_costs_a_fraction_of_its_bytes() {
     println!("a batch of 10 ticks: {} bytes each second, {} bytes one second in ten", bytes[0], bytes[1]);
     assert!(bytes[1] * 4 < bytes[0], "{bytes:?}");
 }
+
+/// Works for a while at each reading.
+struct Costly(Arc<std::sync::atomic::AtomicU64>);
+
+impl Sensor for Costly {
+    fn name(&self) -> &'static str {
+        "costly"
+    }
+
+    fn source(&self) -> &'static str {
+        "a test"
+    }
+
+    fn read(&mut self, _: &Root, out: &mut Reading) -> Result<(), SensorError> {
+        let clock = Clock::real();
+        let begin = clock.thread_cpu();
+        while clock.thread_cpu() - begin < Duration::from_millis(25) {
+            std::hint::spin_loop();
+        }
+        out.push("x", &[], GAUGE, Some(1));
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_sensor_that_costs_much_is_read_as_often_as_a_hundredth_of_a_core_pays_for() {
+    let (clock, supervisor) = (Clock::real(), Supervisor::new(Clock::real()));
+    let readings = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let sensors = vec![Box::new(Costly(Arc::clone(&readings))) as Box<dyn Sensor>];
+    let mut source = HostSource::new(clock, &supervisor, Arc::new(Tree::new().root()), sensors);
+    for tick in 1..=24 {
+        source.collect(Tick(tick)).await;
+        source.until_answered().await;
+    }
+    // At 1, and then each third or fourth: 25 ms and what a debug build adds.
+    let readings = readings.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((6..=9).contains(&readings), "{readings} readings in 24 ticks");
+}

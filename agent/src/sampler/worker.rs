@@ -37,6 +37,8 @@ pub(super) struct Answer {
     pub(super) outcome: Outcome,
     /// How long the sensor took.
     pub(super) took: Duration,
+    /// How much of that it worked; the rest it waited, for the kernel or for a core.
+    pub(super) cost: Duration,
 }
 
 /// How reading ended.
@@ -126,7 +128,7 @@ pub(super) fn start(
 fn serve(desk: &Desk, mut sensors: Vec<Placed>, requests: &Receiver<Request>) {
     while let Ok(Request { sensor: number, tick, mut reading }) = requests.recv() {
         let Some((_, sensor)) = sensors.iter_mut().find(|(place, _)| *place == number) else { continue };
-        let begin = desk.clock.mono();
+        let (begin, worked) = (desk.clock.mono(), desk.clock.thread_cpu());
         reading.begin();
         // A sensor that panicked is asked again: its buffers may hold anything, and it must expect anything of them.
         let result = std::panic::catch_unwind(AssertUnwindSafe(|| sensor.read(&desk.root, &mut reading)));
@@ -141,7 +143,8 @@ fn serve(desk: &Desk, mut sensors: Vec<Placed>, requests: &Receiver<Request>) {
             reading.abandon()
         }
         let took = desk.clock.mono().saturating_sub(begin);
-        if desk.answers.send(Answer { sensor: number, tick, reading, outcome, took }).is_err() {
+        let cost = desk.clock.thread_cpu().saturating_sub(worked);
+        if desk.answers.send(Answer { sensor: number, tick, reading, outcome, took, cost }).is_err() {
             return; // The sampler is gone.
         }
         desk.countdown.answered(tick);
