@@ -2,7 +2,7 @@
 
 use super::family::FamilySensor;
 use super::{FAMILIES, all, amd_gpu, intel_npu};
-use crate::tree::{Seen, Tree};
+use crate::tree::{MACHINES, Seen, Tree};
 use crate::witness::Witness;
 
 const CARD: &str = "devices/pci0000:00/0000:03:00.0";
@@ -165,8 +165,109 @@ fn a_sleeping_device_of_any_family_is_not_touched() {
     }
 }
 
+fn machine(name: &str) -> Tree {
+    Tree::unpacked(MACHINES.iter().find(|machine| machine.name == name).expect("a machine").tree)
+}
+
+/// All that the accelerators of a machine say.
+fn told(tree: &Tree) -> Vec<(String, Option<f64>)> {
+    let seen: Vec<Seen> = all().iter_mut().map(|sensor| tree.read(sensor.as_mut())).collect();
+    seen.iter().flat_map(|s| s.names().into_iter().map(|name| (name.to_owned(), s.value(name)))).collect()
+}
+
 #[test]
-fn a_hundred_listed_devices_are_cut() {
+fn no_sensor_of_all_touches_the_workstations_sleeping_card() {
+    let tree = machine("workstation-amdgpu-6.8");
+    let card = tree.path().join("sys/devices/pci0000:00/0000:00:01.3/0000:04:00.0/0000:05:00.0/0000:06:00.0");
+    let witness = Witness::of(&card);
+    let mut sensors = crate::all();
+    for uptime in 86_400..86_430 {
+        tree.proc("uptime", &format!("{uptime}.00 1.00\n"));
+        sensors.iter_mut().for_each(|sensor| drop(tree.read(sensor.as_mut())));
+    }
+    // What the PCI core, the core of the monitoring chips and that of power management keep in memory.
+    let of_the_core = ["class", "device", "hwmon/hwmon5/name", "power/runtime_status", "vendor"];
+    let opened = witness.opened();
+    assert!(opened.iter().all(|file| of_the_core.contains(&file.as_str())), "{opened:?}");
+    assert!(opened.contains(&"power/runtime_status".to_owned()), "somebody did look");
+}
+
+#[test]
+fn the_machines_accelerators_say_what_their_documents_promise() {
+    let expect = [
+        (
+            "workstation-amdgpu-6.8",
+            vec![
+                ("state{accelerator=\"0000:03:00.0\",kind=\"gpu\",vendor=\"amd\",state=\"active\"}", Some(1.0)),
+                ("state{accelerator=\"0000:06:00.0\",kind=\"gpu\",vendor=\"amd\",state=\"suspended\"}", Some(1.0)),
+                ("state{accelerator=\"0000:0d:00.1\",kind=\"npu\",vendor=\"amd\",state=\"active\"}", Some(1.0)),
+                (
+                    "utilisation_ratio{accelerator=\"0000:03:00.0\",kind=\"gpu\",vendor=\"amd\",source=\"measured\"}",
+                    Some(0.42),
+                ),
+                (
+                    "power_watts{accelerator=\"0000:03:00.0\",kind=\"gpu\",vendor=\"amd\",source=\"measured\"}",
+                    Some(187.0),
+                ),
+                ("power_watts{accelerator=\"0000:06:00.0\",kind=\"gpu\",vendor=\"amd\",source=\"measured\"}", None),
+            ],
+        ),
+        (
+            "laptop-intel-6.11",
+            vec![
+                ("state{accelerator=\"0000:00:02.0\",kind=\"gpu\",vendor=\"intel\",state=\"active\"}", Some(1.0)),
+                (
+                    "clock_hertz{accelerator=\"0000:00:02.0\",kind=\"gpu\",vendor=\"intel\",source=\"measured\"}",
+                    Some(8e8),
+                ),
+                (
+                    "energy_joules_total{accelerator=\"0000:03:00.0\",kind=\"gpu\",vendor=\"intel\",source=\"measured\"}",
+                    Some(81_233.412_044),
+                ),
+                (
+                    "temperature_celsius{accelerator=\"0000:03:00.0\",kind=\"gpu\",vendor=\"intel\",source=\"measured\"}",
+                    Some(49.0),
+                ),
+                ("power_watts{accelerator=\"0000:03:00.0\",kind=\"gpu\",vendor=\"intel\",source=\"estimated\"}", None),
+                (
+                    "busy_seconds_total{accelerator=\"0000:00:0b.0\",kind=\"npu\",vendor=\"intel\",source=\"measured\"}",
+                    Some(91.233_441),
+                ),
+                (
+                    "memory_used_bytes{accelerator=\"0000:00:0b.0\",kind=\"npu\",vendor=\"intel\",source=\"measured\"}",
+                    Some(268_435_456.0),
+                ),
+            ],
+        ),
+        (
+            "arm-rk3588-6.1",
+            vec![
+                (
+                    "utilisation_ratio{accelerator=\"fdab0000.npu\",kind=\"npu\",vendor=\"rockchip\",source=\"measured\"}",
+                    Some(0.18),
+                ),
+                (
+                    "clock_hertz{accelerator=\"fdab0000.npu\",kind=\"npu\",vendor=\"rockchip\",source=\"measured\"}",
+                    Some(1e9),
+                ),
+                (
+                    "temperature_celsius{accelerator=\"0004:41:00.0\",kind=\"tpu\",vendor=\"google\",source=\"measured\"}",
+                    Some(45.55),
+                ),
+            ],
+        ),
+    ];
+    for (name, figures) in expect {
+        let told = told(&machine(name));
+        for (figure, value) in figures {
+            let found = told.iter().find(|(series, _)| series.strip_prefix("dsmil_accelerator_") == Some(figure));
+            assert_eq!(found.map(|(_, value)| *value), Some(value), "{name}: {figure}");
+        }
+    }
+}
+
+#[test]
+fn one_device_under_a_hundred_names_is_one() {
     let tree = card("class/accel/accel0", "intel_vpu", CARD, "active", &[]);
     for number in 1..100 {
         tree.link(&format!("sys/class/accel/accel{number}"), "accel0");
