@@ -2,6 +2,7 @@
 
 use crate::desk::Desk;
 use crate::door::Door;
+use crate::kmsg::{self, Kmsg};
 use crate::nvml::Nvidia;
 use crate::rapl::Rapl;
 use crate::source::Source;
@@ -19,8 +20,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Who is not asked for so long ends, and leaves the devices alone; the next question starts it again.
-const IDLE: Duration = Duration::from_secs(30);
 /// A call that has not come back after this long is given up, and the process with it: a new one may have more luck. Not if it
 /// cannot be killed: it would leave a remnant behind each time.
 const GIVE_UP: Duration = Duration::from_secs(30);
@@ -45,9 +44,15 @@ struct Cli {
     /// Where the host's devices are.
     #[arg(long, value_name = "DIR", default_value = HOST_SYS)]
     sys: PathBuf,
+    /// Where the kernel's log is.
+    #[arg(long, value_name = "PATH", default_value = kmsg::DEFAULT_PATH)]
+    kmsg: PathBuf,
     /// Make this socket and answer there, instead of on the one that systemd holds.
     #[arg(long, value_name = "PATH", conflicts_with = "once")]
     socket: Option<PathBuf>,
+    /// End when nobody has asked for so many seconds, and leave the devices alone: the next question starts it again.
+    #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    idle: u32,
     /// Read once, print it as Prometheus does, and end.
     #[arg(long)]
     once: bool,
@@ -83,7 +88,7 @@ fn run(args: Cli) -> anyhow::Result<ExitCode> {
     let desk = Desk::start(clock.clone(), &supervisor, root, own, source);
     let Ok(mut desk) = desk else { bail!("the thread that reads has failed") };
     tracing::info!(%kind, "running");
-    answer_for_ever(kind, &door, &mut desk, &clock)
+    answer_for_ever(kind, &door, &mut desk, &clock, Duration::from_secs(args.idle.into()))
 }
 
 /// What reads that kind.
@@ -91,7 +96,8 @@ fn source(args: &Cli, clock: &Clock) -> Box<dyn Source> {
     match args.kind {
         ProbeKind::Nvml => Box::new(Nvidia::new(args.library.clone(), clock.clone())),
         ProbeKind::Rapl => Box::new(Rapl::default()),
-        ProbeKind::Kmsg | ProbeKind::Fdinfo | ProbeKind::Smart => Box::new(Nothing),
+        ProbeKind::Kmsg => Box::new(Kmsg::new(args.kmsg.clone())),
+        ProbeKind::Fdinfo | ProbeKind::Smart => Box::new(Nothing),
     }
 }
 
@@ -104,7 +110,13 @@ impl Source for Nothing {
     }
 }
 
-fn answer_for_ever(kind: ProbeKind, door: &Door, desk: &mut Desk, clock: &Clock) -> anyhow::Result<ExitCode> {
+fn answer_for_ever(
+    kind: ProbeKind,
+    door: &Door,
+    desk: &mut Desk,
+    clock: &Clock,
+    idle: Duration,
+) -> anyhow::Result<ExitCode> {
     let mut asked = clock.mono();
     loop {
         let stuck = desk.stuck();
@@ -114,12 +126,12 @@ fn answer_for_ever(kind: ProbeKind, door: &Door, desk: &mut Desk, clock: &Clock)
         {
             bail!("a call has hung for {} s: given up, and this process with it", time.as_secs());
         }
-        let idle = clock.mono().saturating_sub(asked);
-        if stuck.is_none() && !desk.listens() && idle >= IDLE {
+        let left = idle.saturating_sub(clock.mono().saturating_sub(asked));
+        if stuck.is_none() && !desk.listens() && left.is_zero() {
             tracing::info!(%kind, "nobody asks");
             return Ok(ExitCode::SUCCESS);
         }
-        let patience = if stuck.is_some() { LOOK_EVERY } else { IDLE.saturating_sub(idle).max(LOOK_EVERY) };
+        let patience = if stuck.is_some() || desk.listens() { LOOK_EVERY } else { left };
         let Some(stream) = door.wait(patience)? else { continue };
         asked = clock.mono();
         match talk::serve(stream, kind, desk, clock) {

@@ -14,6 +14,7 @@
 mod cli;
 mod desk;
 mod door;
+mod kmsg;
 mod nvml;
 mod rapl;
 mod source;

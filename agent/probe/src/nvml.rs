@@ -11,13 +11,14 @@ mod card;
 mod mig;
 mod values;
 
-use crate::source::Source;
+use crate::source::{Source, is_partial};
 use card::Card;
-use dsmil_protocol::metric::Scale;
+use dsmil_protocol::metric::Metric;
 use dsmil_protocol::probe::{Fault, PciAddress, Text};
 use dsmil_runtime::clock::Clock;
+use dsmil_sensors::accelerators::schema::AcceleratorState;
 use dsmil_sensors::root::Root;
-use dsmil_sensors::{Form, Reading, pci};
+use dsmil_sensors::{Reading, pci};
 use nvml_wrapper::Nvml;
 use nvml_wrapper::error::NvmlError;
 use std::ffi::OsString;
@@ -28,6 +29,10 @@ use std::time::Duration;
 const LIBRARY: &str = "libnvidia-ml.so.1";
 /// NVIDIA's number in PCI's list of vendors.
 const VENDOR: u16 = 0x10de;
+/// NVIDIA's own driver.
+const DRIVER: &str = "nvidia";
+/// A device's file that says whether it sleeps.
+const STATUS: &str = "runtime_status";
 /// Cards that are read: a machine has sixteen at most.
 const MAX_CARDS: u32 = 64;
 /// How long an idle card that may sleep is left alone: it falls asleep within seconds, and is looked at twice a minute.
@@ -39,6 +44,8 @@ pub(crate) struct Nvidia {
     clock: Clock,
     open: Option<Open>,
     rest_until: Duration,
+    /// What there was to tell before the cards were left alone: it is still there, without values.
+    last: Vec<Metric>,
 }
 
 /// The library with its handles.
@@ -52,7 +59,7 @@ impl Nvidia {
     /// By that library, or by the one that the loader finds.
     pub(crate) fn new(library: Option<PathBuf>, clock: Clock) -> Self {
         let library = library.map_or_else(|| LIBRARY.into(), PathBuf::into_os_string);
-        Self { library, clock, open: None, rest_until: Duration::ZERO }
+        Self { library, clock, open: None, rest_until: Duration::ZERO, last: Vec::new() }
     }
 
     fn open(&mut self, root: &Root) -> Result<&mut Open, Fault> {
@@ -81,46 +88,84 @@ impl Nvidia {
         cards.resize_with(count as usize, || None);
         let (mut worst, mut at_work) = (None, false);
         for (index, known) in (0..count).zip(cards) {
-            let read = nvml.device_by_index(index).and_then(|device| {
-                let card = match known {
-                    Some(card) => card,
-                    None => known.insert(Card::of(&device, index)?),
-                };
-                let work = values::push(&device, card, out)?;
-                mig::push(&device, card, out);
-                Ok(work)
-            });
-            match read {
+            match read_card(nvml, index, known, out) {
                 Ok(work) => at_work |= work,
                 Err(error) => {
                     at_work = true; // It is in trouble and not idle.
                     let place = known.as_ref().map(|card| card.place).or_else(|| on_the_bus(root, index));
-                    worst = worst.or(Some(of_card(&error, place, &library, root)));
+                    let fault = of_card(&error, place, &library, root);
+                    let is_lost = matches!(fault, Fault::DeviceLost { .. });
+                    let state = if is_lost { AcceleratorState::Lost } else { AcceleratorState::Unknown };
+                    match (known, place) {
+                        (Some(card), _) => card.push(state, &[], out),
+                        (None, Some(place)) => card::push_unasked(place, state, out),
+                        (None, None) => {}
+                    }
+                    worst = worst.or(Some(fault));
                 }
             }
         }
         (worst.map_or(Ok(()), Err), at_work)
     }
+
+    /// Says what there was before, without values, and which card sleeps: nobody is asked.
+    fn push_unread(&self, root: &Root, on_bus: &[PciAddress], out: &mut Reading) {
+        let state = |place: PciAddress| match pci::power(root, place, STATUS).as_deref() {
+            Some("suspended") => AcceleratorState::Suspended,
+            Some("active") => AcceleratorState::Active,
+            _ => AcceleratorState::Unknown,
+        };
+        if self.last.is_empty() {
+            return on_bus.iter().for_each(|place| card::push_unasked(*place, state(*place), out));
+        }
+        for metric in &self.last {
+            let label = |wanted| metric.labels.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+            let value = match metric.name.as_str() {
+                "dsmil_accelerator_info" => Some(1),
+                "dsmil_accelerator_state" => {
+                    let place = label("accelerator").and_then(|place| place.parse().ok());
+                    place.map(|place| u64::from(label("state") == Some(state(place).name())))
+                }
+                _ => None,
+            };
+            out.repeat(metric, value);
+        }
+    }
+}
+
+/// Reads the card of that number. Whether it is at work.
+fn read_card(nvml: &Nvml, index: u32, known: &mut Option<Card>, out: &mut Reading) -> Result<bool, NvmlError> {
+    let device = nvml.device_by_index(index)?;
+    let card = match known {
+        Some(card) => card,
+        None => known.insert(Card::of(&device, index)?),
+    };
+    let read = values::push(&device, card, out)?;
+    mig::push(&device, card, out);
+    card.push(AcceleratorState::Active, &read.figures, out);
+    Ok(read.at_work)
 }
 
 impl Source for Nvidia {
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), Fault> {
-        let on_bus = pci::cards(root, VENDOR).unwrap_or_default();
+        // Of cards with another driver, or handed on to a virtual machine, others speak.
+        let mut on_bus = pci::cards(root, VENDOR).unwrap_or_default();
+        on_bus.retain(|card| pci::driver(root, *card).as_deref() == Some(DRIVER));
         let is = |card: &PciAddress, file, what: &str| pci::power(root, *card, file).is_some_and(|value| value == what);
-        if on_bus.iter().any(|card| is(card, "runtime_status", "suspended")) {
+        let sleeps = on_bus.iter().any(|card| is(card, STATUS, "suspended"));
+        if sleeps || self.clock.mono() < self.rest_until {
             self.open = None;
-            return Ok(());
-        }
-        if self.clock.mono() < self.rest_until {
+            self.push_unread(root, &on_bus, out);
             return Ok(());
         }
         let (outcome, at_work) = self.cards(root, out);
         let may_sleep = on_bus.iter().any(|card| is(card, "control", "auto"));
-        if outcome.as_ref().is_err_and(|fault| !crate::source::is_partial(fault)) {
+        if outcome.as_ref().is_err_and(|fault| !is_partial(fault)) {
             self.open = None; // Whatever it holds is of no use any more.
         } else if may_sleep && !at_work {
             self.open = None;
             self.rest_until = self.clock.mono() + REST;
+            self.last = out.metrics().take(out.values().count()).cloned().collect();
         }
         outcome
     }
@@ -155,10 +200,6 @@ fn fault(error: &NvmlError, library: &str, root: &Root) -> Fault {
         NvmlError::NoPermission | NvmlError::OperatingSystem => Fault::NoPermission { to: Text::of("/dev/nvidiactl") },
         error => Fault::LibraryUnusable { what: Text::of(&error.to_string()) },
     }
-}
-
-const fn gauge(scale: Scale) -> Form {
-    Form::gauge(scale)
 }
 
 #[cfg(test)]

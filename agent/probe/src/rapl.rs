@@ -13,6 +13,7 @@ use dsmil_protocol::metric::Scale;
 use dsmil_protocol::probe::{Fault, Text};
 use dsmil_sensors::root::{HOST_SYS, Root, RootError};
 use dsmil_sensors::{Form, Reading};
+use rustix::io::Errno;
 
 const CLASS: &str = "class/powercap";
 const JOULES: Form = Form::counter(Scale::per(1_000_000));
@@ -84,9 +85,7 @@ fn sanitized(name: &str) -> String {
 
 fn fault(path: &str, error: RootError) -> Fault {
     match error {
-        RootError::Unreadable(errno) if matches!(errno, rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
-            Fault::NoPermission { to: Text::of(path) }
-        }
+        RootError::Unreadable(Errno::ACCESS | Errno::PERM) => Fault::NoPermission { to: Text::of(path) },
         error => Fault::Unreadable { what: Text::of(&format!("{path}: {error}")) },
     }
 }
@@ -132,7 +131,7 @@ mod tests {
             (format!("node_rapl_package_joules_total{}", at(0, "intel-rapl:0")), Some(240_422.366_267)),
             (format!("node_rapl_core_joules_total{}", at(0, "intel-rapl:0:0")), Some(118_821.284_256)),
             (format!("node_rapl_dram_joules_total{}", at(0, "intel-rapl:0:1")), Some(1e-6)),
-            (format!("node_rapl_package_joules_total{}", at(1, "intel-rapl:1")), Some(18_446_744_073_709.551_615)),
+            (format!("node_rapl_package_joules_total{}", at(1, "intel-rapl:1")), Some(18_446_744_073_709.55)),
             (format!("node_rapl_core_joules_total{}", at(1, "intel-rapl:1:0")), Some(0.0)),
             (format!("node_rapl_dram_joules_total{}", at(1, "intel-rapl:1:1")), None),
         ];

@@ -55,6 +55,12 @@ pub fn presence(root: &Root, device: PciAddress) -> Presence {
     }
 }
 
+/// The driver that a device is bound to.
+pub fn driver(root: &Root, device: PciAddress) -> Option<String> {
+    let place = root.resolve_sys(&format!("{DEVICES}/{device}/driver")).ok()?;
+    place.rsplit('/').next().map(str::to_owned)
+}
+
 /// An attribute of a device's power management: `runtime_status`, `control`.
 pub fn power(root: &Root, device: PciAddress, file: &str) -> Option<String> {
     let mut buffer = Vec::new();
@@ -98,6 +104,9 @@ mod tests {
         assert_eq!(presence(&tree.root(), device), Presence::Silent);
         tree.file("sys/bus/pci/devices/0000:01:00.0/config", &[0xDE, 0x10, 0, 0]);
         assert_eq!(presence(&tree.root(), device), Presence::Answers);
+        tree.sys("bus/pci/drivers/nvidia/module/version", "1\n");
+        tree.link("sys/bus/pci/devices/0000:01:00.0/driver", "../../drivers/nvidia");
+        assert_eq!(driver(&tree.root(), device).as_deref(), Some("nvidia"));
         assert_eq!(power(&tree.root(), device, "control"), None);
         tree.sys("bus/pci/devices/0000:01:00.0/power/control", "auto\n");
         assert_eq!(power(&tree.root(), device, "control").as_deref(), Some("auto"));

@@ -7,7 +7,7 @@ use dsmil_sensors::root::Root;
 use std::fmt;
 
 /// The longest name of a kernel function that is shown.
-const MAX_PLACE_LEN: usize = 48;
+const MAX_PLACE_LEN: usize = 32;
 
 /// A process that was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,11 +42,11 @@ impl Process {
 
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "process {} is in state {}", self.pid, self.state)?;
+        write!(f, "process {} in state {}", self.pid, self.state)?;
         if self.state == 'D' {
-            f.write_str(" and cannot be killed")?;
+            f.write_str(", cannot be killed")?;
         }
-        self.place.as_ref().map_or(Ok(()), |place| write!(f, ", waits in {place}"))
+        self.place.as_ref().map_or(Ok(()), |place| write!(f, ", in {place}"))
     }
 }
 
@@ -62,14 +62,11 @@ mod tests {
         assert_eq!(Process::look(&root, 7), None, "it is gone");
         tree.proc("7/stat", "7 (dsmil-probe) D 1 7 7 0 -1 4194560 1 0 0 0\n");
         let said = |root: &Root| Process::look(root, 7).map(|process| process.to_string());
-        assert_eq!(said(&root).as_deref(), Some("process 7 is in state D and cannot be killed"));
+        assert_eq!(said(&root).as_deref(), Some("process 7 in state D, cannot be killed"));
         tree.proc("7/wchan", "nv_ioctl_wait");
-        assert_eq!(
-            said(&root).as_deref(),
-            Some("process 7 is in state D and cannot be killed, waits in nv_ioctl_wait")
-        );
+        assert_eq!(said(&root).as_deref(), Some("process 7 in state D, cannot be killed, in nv_ioctl_wait"));
         tree.proc("7/wchan", "0");
-        assert_eq!(said(&root).as_deref(), Some("process 7 is in state D and cannot be killed"));
+        assert_eq!(said(&root).as_deref(), Some("process 7 in state D, cannot be killed"));
         for other in ["7 (systemd) S 0", "7 (dsmil-probe", "", "7 (dsmil-probe) ", "7 (a) (dsmil-probe) S 1"] {
             tree.proc("7/stat", other);
             assert_eq!(Process::look(&root, 7), None, "{other}");

@@ -75,9 +75,9 @@ impl Trouble {
     /// It in words, at that moment of the monotonic clock.
     pub(super) fn at(&self, now: Duration) -> impl fmt::Display {
         std::fmt::from_fn(move |f| match self {
-            Self::Pending { ms } => write!(f, "the probe has not answered for {ms} ms"),
+            Self::Pending { ms } => write!(f, "no answer for {ms} ms"),
             Self::Silent { since, process } => {
-                write!(f, "the probe has not answered for {} s", now.saturating_sub(*since).as_secs())?;
+                write!(f, "no answer for {} s", now.saturating_sub(*since).as_secs())?;
                 process.as_ref().map_or(Ok(()), |process| write!(f, ": {process}"))
             }
             Self::Busy => f.write_str("the probe does not take questions: it hangs, or others ask it all the time"),

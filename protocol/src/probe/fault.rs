@@ -71,22 +71,20 @@ impl fmt::Display for Fault {
             Self::LibraryUnusable { what } => write!(f, "the vendor's library cannot be used: {what}"),
             Self::DriverNotLoaded => f.write_str("the driver is not loaded"),
             Self::VersionMismatch { driver: Some(version) } => {
-                write!(f, "the library is not of the loaded driver's release {version}: restart the machine")
+                write!(f, "the library is not of the loaded driver's release ({version})")
             }
-            Self::VersionMismatch { driver: None } => {
-                f.write_str("the library is not of the loaded driver's release: restart the machine")
-            }
+            Self::VersionMismatch { driver: None } => f.write_str("the library is not of the loaded driver's release"),
             Self::NoPermission { to } => write!(f, "no permission to use {to}"),
             Self::DeviceLost { device } => write!(f, "the driver has lost the device at {device}"),
             Self::ResetRequired { device } => write!(f, "the device at {device} has to be reset"),
             Self::Hung { for_s, state, wait_channel } => {
-                write!(f, "a call into the driver has hung for {for_s} s")?;
+                write!(f, "a call hangs for {for_s} s")?;
                 match state {
-                    Some('D') => f.write_str(", cannot be killed (state D)")?,
+                    Some('D') => f.write_str(", state D, cannot be killed")?,
                     Some(state) => write!(f, ", state {state}")?,
                     None => {}
                 }
-                wait_channel.as_ref().map_or(Ok(()), |place| write!(f, ", waits in {place}"))
+                wait_channel.as_ref().map_or(Ok(()), |place| write!(f, ", in {place}"))
             }
             Self::Unreadable { what } => write!(f, "cannot be read: {what}"),
             Self::TooMany { reported } => write!(f, "more metrics than fit: the first {reported} are reported"),

@@ -128,10 +128,7 @@ fn a_fault_is_said_in_a_line() {
     let lines: Vec<String> = faults().iter().map(ToString::to_string).collect();
     assert!(lines.iter().all(|line| !line.contains('\n') && line.len() < 160), "{lines:?}");
     let hung = Fault::Hung { for_s: 3, state: Some('D'), wait_channel: Some(Text::of("nv_lock")) };
-    assert_eq!(
-        hung.to_string(),
-        "a call into the driver has hung for 3 s, cannot be killed (state D), waits in nv_lock"
-    );
+    assert_eq!(hung.to_string(), "a call hangs for 3 s, state D, cannot be killed, in nv_lock");
 }
 
 #[test]

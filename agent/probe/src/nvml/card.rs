@@ -1,6 +1,8 @@
 //! Who a card is: what its metrics' labels say, asked once.
 
 use dsmil_protocol::probe::PciAddress;
+use dsmil_sensors::Reading;
+use dsmil_sensors::accelerators::schema::{Accelerator, AcceleratorKind, AcceleratorState, Figure, push};
 use nvml_wrapper::Device;
 use nvml_wrapper::error::NvmlError;
 
@@ -49,4 +51,35 @@ impl Card {
             ("modelName", &self.model),
         ]
     }
+
+    /// Pushes it in the schema of all accelerators.
+    pub(super) fn push(&self, state: AcceleratorState, figures: &[Figure], out: &mut Reading) {
+        push_accelerator(self.place, &self.model, &self.device, state, figures, out);
+    }
+}
+
+/// Pushes a card that the library was not asked about: nobody is to be woken for its name.
+pub(super) fn push_unasked(place: PciAddress, state: AcceleratorState, out: &mut Reading) {
+    push_accelerator(place, "", "", state, &[], out);
+}
+
+fn push_accelerator(
+    place: PciAddress,
+    model: &str,
+    device: &str,
+    state: AcceleratorState,
+    figures: &[Figure],
+    out: &mut Reading,
+) {
+    let place = place.to_string();
+    let accelerator = Accelerator {
+        accelerator: &place,
+        kind: AcceleratorKind::Gpu,
+        vendor: "nvidia",
+        model,
+        driver: "nvidia",
+        pci: &place,
+        device,
+    };
+    push(out, &accelerator, state, figures);
 }

@@ -27,5 +27,5 @@ fn push_instance(instance: &Device<'_>, card: &Card, out: &mut Reading) -> Resul
     let profile = name.rsplit_once("MIG ").map_or(name.as_str(), |(_, profile)| profile);
     let mut labels = card.labels().to_vec();
     labels.extend([("GPU_I_PROFILE", profile), ("GPU_I_UUID", &uuid)]);
-    values::memory(instance, &labels, out)
+    values::memory(instance, &labels, out).map(|_| ())
 }

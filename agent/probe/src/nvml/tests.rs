@@ -16,19 +16,31 @@ fn an_error_of_the_library_becomes_the_fault_that_it_means() {
     assert!(matches!(of_card(&NvmlError::GpuLost, None, "", &root), Fault::LibraryUnusable { .. }));
 }
 
-#[test]
-fn a_card_that_sleeps_is_left_asleep() {
+const CARD: &str = "bus/pci/devices/0000:01:00.0";
+
+fn host(status: &str) -> dsmil_sensors::tree::Tree {
     let tree = dsmil_sensors::tree::Tree::new();
-    let card = "bus/pci/devices/0000:01:00.0";
-    for (file, text) in [("vendor", "0x10de"), ("class", "0x030000"), ("power/runtime_status", "suspended")] {
-        tree.sys(&format!("{card}/{file}"), &format!("{text}\n"));
+    for (file, text) in [("vendor", "0x10de"), ("class", "0x030000"), ("power/runtime_status", status)] {
+        tree.sys(&format!("{CARD}/{file}"), &format!("{text}\n"));
     }
+    tree.sys("bus/pci/drivers/nvidia/bind", "");
+    tree.link(&format!("sys/{CARD}/driver"), "../../drivers/nvidia");
+    tree
+}
+
+#[test]
+fn a_card_that_sleeps_is_left_asleep_and_said_to() {
+    let tree = host("suspended");
     let (clock, _hand) = Clock::manual();
     let mut source = Nvidia::new(Some("/nonexistent/library.so".into()), clock);
     let mut reading = Reading::new();
     reading.begin();
     assert_eq!(source.read(&tree.root(), &mut reading), Ok(()), "the library is not even looked for");
-    tree.sys(&format!("{card}/power/runtime_status"), "active\n");
+    reading.complete();
+    let series = dsmil_sensors::tree::series;
+    let state = reading.metrics().zip(reading.values()).find(|(m, _)| series(m).contains("state=\"suspended\""));
+    assert_eq!(state.and_then(|(_, value)| value), Some(1));
+    tree.sys(&format!("{CARD}/power/runtime_status"), "active\n");
     let missing = Fault::LibraryMissing { library: Text::of("/nonexistent/library.so") };
     assert_eq!(source.read(&tree.root(), &mut reading), Err(missing));
 }

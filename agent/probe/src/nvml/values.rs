@@ -6,8 +6,8 @@
 //! nobody listened. Memory is passed on in bytes with a scale to MiB, of which dcgm-exporter shows whole ones.
 
 use super::card::Card;
-use super::gauge;
 use dsmil_protocol::metric::Scale;
+use dsmil_sensors::accelerators::schema::{Figure, Quantity, Source};
 use dsmil_sensors::{Form, Reading};
 use nvml_wrapper::Device;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
@@ -18,49 +18,53 @@ use nvml_wrapper::structs::device::FieldId;
 use nvml_wrapper::sys_exports::field_id as id;
 
 const COUNT: Form = Form::counter(Scale::ONE);
-const MIB: Form = gauge(Scale::per(1 << 20));
+const PLAIN: Form = Form::gauge(Scale::ONE);
+const MILLI: Form = Form::gauge(Scale::per(1000));
+const MIB: Form = Form::gauge(Scale::per(1 << 20));
 
-/// One call, one figure.
-struct Figure {
+/// One call, one number.
+struct Call {
     name: &'static str,
     form: Form,
-    read: fn(&Device<'_>) -> Result<u64, NvmlError>,
+    /// What the same number is in the schema of all accelerators.
+    also: Option<(Quantity, Scale)>,
+    ask: fn(&Device<'_>) -> Result<u64, NvmlError>,
 }
 
-const fn figure(name: &'static str, form: Form, read: fn(&Device<'_>) -> Result<u64, NvmlError>) -> Figure {
-    Figure { name, form, read }
+impl Call {
+    const fn new(name: &'static str, form: Form, ask: fn(&Device<'_>) -> Result<u64, NvmlError>) -> Self {
+        Self { name, form, also: None, ask }
+    }
+
+    const fn also(self, quantity: Quantity, scale: Scale) -> Self {
+        Self { also: Some((quantity, scale)), ..self }
+    }
 }
 
-const FIGURES: [Figure; 11] = [
-    figure("DCGM_FI_DEV_SM_CLOCK", gauge(Scale::ONE), |gpu| gpu.clock_info(Clock::SM).map(u64::from)),
-    figure("DCGM_FI_DEV_MEM_CLOCK", gauge(Scale::ONE), |gpu| gpu.clock_info(Clock::Memory).map(u64::from)),
-    figure("DCGM_FI_DEV_GPU_TEMP", gauge(Scale::ONE), |gpu| gpu.temperature(TemperatureSensor::Gpu).map(u64::from)),
-    // Milliwatts.
-    figure("DCGM_FI_DEV_POWER_USAGE", gauge(Scale::per(1000)), |gpu| gpu.power_usage().map(u64::from)),
-    figure("DCGM_FI_DEV_POWER_MGMT_LIMIT", gauge(Scale::per(1000)), |gpu| gpu.enforced_power_limit().map(u64::from)),
+const CALLS: [Call; 11] = [
+    Call::new("DCGM_FI_DEV_SM_CLOCK", PLAIN, |gpu| Ok(gpu.clock_info(Clock::SM)?.into()))
+        .also(Quantity::Clock, Scale::times(1_000_000)),
+    Call::new("DCGM_FI_DEV_MEM_CLOCK", PLAIN, |gpu| Ok(gpu.clock_info(Clock::Memory)?.into())),
+    Call::new("DCGM_FI_DEV_GPU_TEMP", PLAIN, |gpu| Ok(gpu.temperature(TemperatureSensor::Gpu)?.into()))
+        .also(Quantity::Temperature, Scale::ONE),
+    Call::new("DCGM_FI_DEV_POWER_USAGE", MILLI, |gpu| Ok(gpu.power_usage()?.into()))
+        .also(Quantity::Power, Scale::per(1000)),
+    Call::new("DCGM_FI_DEV_POWER_MGMT_LIMIT", MILLI, |gpu| Ok(gpu.enforced_power_limit()?.into())),
     // Millijoules, as dcgm-exporter shows them.
-    figure("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", COUNT, |gpu| gpu.total_energy_consumption()),
-    figure("DCGM_FI_DEV_ENC_UTIL", gauge(Scale::ONE), |gpu| {
-        gpu.encoder_utilization().map(|use_| use_.utilization.into())
-    }),
-    figure("DCGM_FI_DEV_DEC_UTIL", gauge(Scale::ONE), |gpu| {
-        gpu.decoder_utilization().map(|use_| use_.utilization.into())
-    }),
+    Call::new("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", COUNT, |gpu| gpu.total_energy_consumption())
+        .also(Quantity::Energy, Scale::per(1000)),
+    Call::new("DCGM_FI_DEV_ENC_UTIL", PLAIN, |gpu| Ok(gpu.encoder_utilization()?.utilization.into())),
+    Call::new("DCGM_FI_DEV_DEC_UTIL", PLAIN, |gpu| Ok(gpu.decoder_utilization()?.utilization.into())),
     // One bit a reason, as NVML's `nvmlClocksEventReasons`.
-    figure("DCGM_FI_DEV_CLOCK_THROTTLE_REASONS", gauge(Scale::ONE), |gpu| {
-        gpu.current_throttle_reasons().map(|reasons| reasons.bits())
-    }),
-    figure("dsmil_gpu_compute_processes", gauge(Scale::ONE), |gpu| {
-        gpu.running_compute_processes_count().map(u64::from)
-    }),
-    figure("dsmil_gpu_graphics_processes", gauge(Scale::ONE), |gpu| {
-        gpu.running_graphics_processes_count().map(u64::from)
-    }),
+    Call::new("DCGM_FI_DEV_CLOCK_THROTTLE_REASONS", PLAIN, |gpu| Ok(gpu.current_throttle_reasons()?.bits())),
+    Call::new(COMPUTE_PROCESSES, PLAIN, |gpu| Ok(gpu.running_compute_processes_count()?.into())),
+    Call::new("dsmil_gpu_graphics_processes", PLAIN, |gpu| Ok(gpu.running_graphics_processes_count()?.into())),
 ];
+const COMPUTE_PROCESSES: &str = "dsmil_gpu_compute_processes";
 
 /// Figures that one call answers together: NVML's number, the name.
 const FIELDS: [(u32, &str, Form); 20] = [
-    (id::NVML_FI_DEV_MEMORY_TEMP, "DCGM_FI_DEV_MEMORY_TEMP", gauge(Scale::ONE)),
+    (id::NVML_FI_DEV_MEMORY_TEMP, "DCGM_FI_DEV_MEMORY_TEMP", PLAIN),
     (id::NVML_FI_DEV_PCIE_REPLAY_COUNTER, "DCGM_FI_DEV_PCIE_REPLAY_COUNTER", COUNT),
     // Nanoseconds, as NVML counts them.
     (id::NVML_FI_DEV_PERF_POLICY_POWER, "DCGM_FI_DEV_POWER_VIOLATION", COUNT),
@@ -76,34 +80,57 @@ const FIELDS: [(u32, &str, Form); 20] = [
     (id::NVML_FI_DEV_RETIRED_PENDING, "DCGM_FI_DEV_RETIRED_PENDING", COUNT),
     (id::NVML_FI_DEV_REMAPPED_UNC, "DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS", COUNT),
     (id::NVML_FI_DEV_REMAPPED_COR, "DCGM_FI_DEV_CORRECTABLE_REMAPPED_ROWS", COUNT),
-    (id::NVML_FI_DEV_REMAPPED_FAILURE, "DCGM_FI_DEV_ROW_REMAP_FAILURE", gauge(Scale::ONE)),
+    (id::NVML_FI_DEV_REMAPPED_FAILURE, "DCGM_FI_DEV_ROW_REMAP_FAILURE", PLAIN),
     (id::NVML_FI_DEV_NVLINK_CRC_FLIT_ERROR_COUNT_TOTAL, "DCGM_FI_DEV_NVLINK_CRC_FLIT_ERROR_COUNT_TOTAL", COUNT),
     (id::NVML_FI_DEV_NVLINK_BANDWIDTH_C0_TOTAL, "DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL", COUNT),
     (id::NVML_FI_DEV_PCIE_COUNT_TX_BYTES, "dsmil_gpu_pcie_transmit_bytes_total", COUNT),
     (id::NVML_FI_DEV_PCIE_COUNT_RX_BYTES, "dsmil_gpu_pcie_receive_bytes_total", COUNT),
 ];
 
-/// Pushes a card's figures. Whether it is at work; an error if the card as a whole is in trouble.
-pub(super) fn push(gpu: &Device<'_>, card: &Card, out: &mut Reading) -> Result<bool, NvmlError> {
-    let labels = card.labels();
-    let mut at_work = false;
-    for figure in &FIGURES {
-        let value = (figure.read)(gpu);
-        at_work |= figure.name.ends_with("_processes") && value.as_ref().is_ok_and(|count| *count > 0);
-        push_all([figure.name], &labels, figure.form, value.map(|value| [value]), out)?;
-    }
-    let busy = gpu.utilization_rates();
-    at_work |= busy.as_ref().is_ok_and(|busy| busy.gpu > 0);
-    let busy = busy.map(|busy| [busy.gpu.into(), busy.memory.into()]);
-    let names = ["DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_MEM_COPY_UTIL"];
-    push_all(names, &labels, gauge(Scale::ONE), busy, out)?;
-    memory(gpu, &labels, out)?;
-    fields(gpu, &labels, out)?;
-    Ok(at_work)
+/// What came of reading a card.
+pub(super) struct Read {
+    /// Somebody uses it.
+    pub(super) at_work: bool,
+    /// Its figures in the schema of all accelerators.
+    pub(super) figures: Vec<Figure>,
 }
 
-/// The memory of a card or of an instance.
-pub(super) fn memory(gpu: &Device<'_>, labels: &[(&str, &str)], out: &mut Reading) -> Result<(), NvmlError> {
+/// Pushes a card's figures; an error if the card as a whole is in trouble.
+pub(super) fn push(gpu: &Device<'_>, card: &Card, out: &mut Reading) -> Result<Read, NvmlError> {
+    let labels = card.labels();
+    let mut read = Read { at_work: false, figures: Vec::new() };
+    let mut add = |quantity, scale, value| {
+        read.figures.push(Figure { quantity, scale, source: Source::Measured, value });
+    };
+    for call in &CALLS {
+        let value = (call.ask)(gpu);
+        read.at_work |= call.name == COMPUTE_PROCESSES && value.as_ref().is_ok_and(|count| *count > 0);
+        let told = push_all([call.name], &labels, call.form, value.map(|value| [value]), out)?;
+        if let (Some((quantity, scale)), Some([value])) = (call.also, told) {
+            add(quantity, scale, value);
+        }
+    }
+    let busy = gpu.utilization_rates().map(|busy| [busy.gpu.into(), busy.memory.into()]);
+    read.at_work |= busy.as_ref().is_ok_and(|[gpu, _]| *gpu > 0);
+    let names = ["DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_MEM_COPY_UTIL"];
+    if let Some([gpu, _]) = push_all(names, &labels, PLAIN, busy, out)? {
+        add(Quantity::Utilisation, Scale::per(100), gpu);
+    }
+    if let Some([free, used, reserved]) = memory(gpu, &labels, out)? {
+        add(Quantity::MemoryUsed, Scale::ONE, used);
+        let total = free.zip(used).zip(reserved).map(|((free, used), reserved)| free + used + reserved);
+        add(Quantity::MemoryTotal, Scale::ONE, total);
+    }
+    fields(gpu, &labels, out)?;
+    Ok(read)
+}
+
+/// The memory of a card or of an instance: free, used and reserved.
+pub(super) fn memory(
+    gpu: &Device<'_>,
+    labels: &[(&str, &str)],
+    out: &mut Reading,
+) -> Result<Option<[Option<u64>; 3]>, NvmlError> {
     let names = ["DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_RESERVED"];
     let memory = gpu.memory_info().map(|memory| [memory.free, memory.used, memory.reserved]);
     push_all(names, labels, MIB, memory, out)
@@ -132,22 +159,23 @@ fn number(sample: FieldValueSample) -> Result<u64, NvmlError> {
     }
 }
 
-/// Pushes what one call answered.
+/// Pushes what one call answered, and says it again; nothing of what the card has not.
 fn push_all<const N: usize>(
     names: [&str; N],
     labels: &[(&str, &str)],
     form: Form,
     values: Result<[u64; N], NvmlError>,
     out: &mut Reading,
-) -> Result<(), NvmlError> {
-    match values {
-        Ok(values) => names.iter().zip(values).for_each(|(name, value)| out.push(name, labels, form, Some(value))),
+) -> Result<Option<[Option<u64>; N]>, NvmlError> {
+    let values = match values {
+        Ok(values) => values.map(Some),
         Err(error) if is_of_the_card(&error) => return Err(error),
         // The card has no such thing, or the library is older than the call.
-        Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_) | NvmlError::InvalidArg) => {}
-        Err(_) => names.iter().for_each(|name| out.push(name, labels, form, None)),
-    }
-    Ok(())
+        Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_) | NvmlError::InvalidArg) => return Ok(None),
+        Err(_) => [None; N],
+    };
+    names.iter().zip(values).for_each(|(name, value)| out.push(name, labels, form, value));
+    Ok(Some(values))
 }
 
 /// Whether an error is about the card and not about what was asked.

@@ -1,0 +1,183 @@
+//! What the kernel's log says of faults: NVIDIA's XIDs, machine checks, processes killed for memory, links that go down, errors of
+//! disks.
+//!
+//! Format: the kernel's `Documentation/ABI/testing/dev-kmsg`. Each record is `priority,sequence,time,flags;message`, and lines that begin
+//! with a space belong to it. Records of other facilities than the kernel's are written by users, who may write anything: they
+//! count for nothing.
+//!
+//! The first reading begins with the oldest record that the kernel still has, so that a boot's faults are there although nobody
+//! listened; a probe that begins anew reads them again, and its counters then say again what they said. Sequence numbers tell how
+//! many records were overwritten before they were read.
+
+mod event;
+
+use crate::source::Source;
+use dsmil_protocol::metric::Scale;
+use dsmil_protocol::probe::{Fault, Text};
+use dsmil_sensors::root::Root;
+use dsmil_sensors::{Form, Reading};
+use event::{Event, PLAIN_EVENTS};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::path::PathBuf;
+
+/// The kernel's log.
+pub(crate) const DEFAULT_PATH: &str = "/dev/kmsg";
+/// Records taken in one reading: a flood costs so much a second and no more. What is left is read at the next one; the kernel
+/// overwrites what nobody comes to, and that is counted.
+const MAX_RECORDS: usize = 4000;
+/// The longest record that the kernel hands out; into less, it refuses to.
+const MAX_RECORD_LEN: usize = 8 << 10;
+/// Events that are told apart: who pulls cables all day does not fill a metric set.
+const MAX_EVENTS: usize = 256;
+const COUNT: Form = Form::counter(Scale::ONE);
+
+/// Reads `/dev/kmsg`.
+pub(crate) struct Kmsg {
+    path: PathBuf,
+    file: Option<OwnedFd>,
+    log: Log,
+}
+
+impl Kmsg {
+    /// The log that is read at `path`.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, file: None, log: Log::default() }
+    }
+
+    fn take_in(&mut self) -> Result<(), Errno> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => rustix::fs::open(&self.path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?,
+        };
+        let file = self.file.insert(file);
+        let mut buffer = [0; MAX_RECORD_LEN];
+        let until = self.log.lines + MAX_RECORDS as u64;
+        while self.log.lines < until {
+            match rustix::io::read(&*file, &mut buffer) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(length) => self.log.take(&buffer[..length]),
+                // EPIPE: what we were to read was overwritten, and the next read goes on with what there is.
+                Err(Errno::PIPE | Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Source for Kmsg {
+    fn read(&mut self, _: &Root, out: &mut Reading) -> Result<(), Fault> {
+        let outcome = self.take_in();
+        self.log.push(out);
+        outcome.map_err(|error| {
+            self.file = None;
+            match error {
+                Errno::PERM | Errno::ACCESS => Fault::NoPermission { to: Text::of(&self.path.to_string_lossy()) },
+                error => Fault::Unreadable { what: Text::of(&format!("{}: {error}", self.path.display())) },
+            }
+        })
+    }
+
+    fn listens(&self) -> bool {
+        true
+    }
+}
+
+/// What has been read so far.
+#[derive(Debug, Default)]
+struct Log {
+    /// The beginning of a record whose end has not come yet; the kernel hands out whole ones.
+    rest: Vec<u8>,
+    sequence: Option<u64>,
+    lines: u64,
+    lost: u64,
+    events: Vec<(Event, u64)>,
+    /// The last XID of each GPU.
+    xids: Vec<(String, u64)>,
+}
+
+impl Log {
+    fn take(&mut self, bytes: &[u8]) {
+        self.rest.extend_from_slice(bytes);
+        let bytes = std::mem::take(&mut self.rest);
+        let mut rest = &bytes[..];
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            self.line(&rest[..end]);
+            rest = &rest[end + 1..];
+        }
+        if rest.len() <= MAX_RECORD_LEN {
+            self.rest = rest.to_vec();
+        }
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        let Some(record) = Record::of(&line) else { return };
+        self.lines += 1;
+        let expected = self.sequence.map_or(record.sequence, |last| last.saturating_add(1));
+        self.lost = self.lost.saturating_add(record.sequence.saturating_sub(expected));
+        self.sequence = Some(record.sequence);
+        let Some(event) = record.message.and_then(Event::of) else { return };
+        if let Some((bus_id, code)) = event.xid() {
+            let full = self.xids.len() >= MAX_EVENTS;
+            match self.xids.iter_mut().find(|(known, _)| *known == bus_id) {
+                Some((_, last)) => *last = code,
+                None if !full => self.xids.push((bus_id, code)),
+                None => {}
+            }
+        }
+        self.count(event);
+    }
+
+    fn count(&mut self, event: Event) {
+        let full = self.events.len() >= MAX_EVENTS;
+        match self.events.iter_mut().find(|(known, _)| *known == event) {
+            Some((_, count)) => *count += 1,
+            None if !full || PLAIN_EVENTS.contains(&event) => self.events.push((event, 1)),
+            // Of which device it was is lost, that it was is not.
+            None if event.is_of_a_device() => self.count(event.of_no_device()),
+            None => {}
+        }
+    }
+
+    fn push(&self, out: &mut Reading) {
+        out.push("dsmil_kernel_log_lines_total", &[], COUNT, Some(self.lines));
+        out.push("dsmil_kernel_log_lines_lost_total", &[], COUNT, Some(self.lost));
+        // There from the start: a counter that appears with 1 has no increase.
+        let count = |event: &Event| self.events.iter().find(|(known, _)| known == event).map_or(0, |(_, count)| *count);
+        for event in PLAIN_EVENTS {
+            out.push(EVENTS, &event.labels().pairs(), COUNT, Some(count(&event)));
+        }
+        for (event, count) in self.events.iter().filter(|(event, _)| !PLAIN_EVENTS.contains(event)) {
+            out.push(EVENTS, &event.labels().pairs(), COUNT, Some(*count));
+        }
+        for (bus_id, code) in &self.xids {
+            out.push("DCGM_FI_DEV_XID_ERRORS", &[("pci_bus_id", bus_id)], Form::gauge(Scale::ONE), Some(*code));
+        }
+    }
+}
+
+const EVENTS: &str = "dsmil_kernel_events_total";
+
+/// One record's first line.
+struct Record<'a> {
+    sequence: u64,
+    /// What it says; nothing if a user wrote it.
+    message: Option<&'a str>,
+}
+
+impl<'a> Record<'a> {
+    fn of(line: &'a str) -> Option<Self> {
+        let (head, message) = line.split_once(';')?;
+        let mut fields = head.split(',');
+        let priority: u32 = fields.next()?.parse().ok()?;
+        let sequence = fields.next()?.parse().ok()?;
+        // Three bits of severity, then the facility: 0 is the kernel.
+        Some(Self { sequence, message: (priority >> 3 == 0).then_some(message) })
+    }
+}
+
+#[cfg(test)]
+mod tests;
