@@ -68,6 +68,7 @@ pub const DIFFERENCES: &[Difference] = &[
     theirs("node_tape_", "of tape drives: none was at hand to hold the figures against"),
     theirs("node_fibrechannel_", "of Fibre Channel cards: none was at hand to hold the figures against"),
     theirs("node_bcache_", "of disks that cache others: none was at hand to hold the figures against"),
+    theirs("node_processes_threads_state", "of a file for each thread of each process: too dear"),
 ];
 
 const fn ours(prefix: &'static str, reason: &'static str) -> Difference {

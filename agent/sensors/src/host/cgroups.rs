@@ -225,5 +225,11 @@ mod tests {
         let seen = tree.read(&mut Cgroups::default());
         assert_eq!(seen.names().len(), MAX_GROUPS - 1, "system.slice itself has no file here");
         assert!(seen.has("dsmil_cgroup_memory_bytes{cgroup=\"/user.slice\"}"), "the upper level comes first");
+        (0..100).for_each(|i| group(&tree, &format!("{i:02}.slice/below.slice"), i));
+        assert_eq!(
+            two_levels(&tree.root(), "fs/cgroup").len(),
+            102,
+            "where those above are too many, nobody looks below"
+        );
     }
 }

@@ -109,7 +109,7 @@ impl<'a> Array<'a> {
             (disks.len() as u64, disks.len() as u64)
         } else {
             // `[4/3]`; an array that is not started has none.
-            fields(size).find_map(required_and_working).filter(|_| active).unwrap_or((0, 0))
+            fields(size).find_map(required_and_working).unwrap_or((0, 0))
         };
         let blocks = fields(size).next().and_then(unsigned);
         Some(Self {

@@ -82,6 +82,15 @@ fn time_is_that_since_the_reading_before_and_summed_by_name() {
 }
 
 #[test]
+fn threads_of_the_kernel_are_named_without_what_they_work_at() {
+    let mut host = Host::new();
+    host.process(5, "kworker/0:1-events", "I", 100, 0);
+    host.read();
+    host.process(5, "kworker/0:1-kblockd", "I", 350, 0);
+    assert_eq!(cpu(&host.read(), "kworker"), Some(2.5));
+}
+
+#[test]
 fn memory_has_its_own_ranks() {
     let mut host = Host::new();
     (10..30).for_each(|pid| host.process(pid, &format!("p{pid}"), "S", 0, u64::from(pid)));
@@ -112,12 +121,12 @@ fn names_that_come_and_go_do_not_change_the_metrics() {
 #[test]
 fn thousands_of_processes_take_several_readings_and_not_a_longer_one() {
     let mut host = Host::new();
-    let all = u32::try_from(2 * MAX_LOOKS + 100).expect("small");
+    let all = 2 * 1024 + 100;
     (2..=all).for_each(|pid| host.process(pid, "many", "S", 1, 1));
     for _ in 0..2 {
         let seen = host.read();
         assert!(!seen.has("node_processes_pids"), "half of them are no number of processes");
-        assert!(host.sensor.pids.len() <= MAX_LOOKS);
+        assert!(host.sensor.pids.len() <= 1024);
     }
     assert_eq!(host.read().value("node_processes_pids"), Some(f64::from(all)));
     host.ends(7);
