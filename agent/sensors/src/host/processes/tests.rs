@@ -1,3 +1,5 @@
+//! Processes that come, go, grow and hide.
+
 use super::*;
 use crate::tree::{Seen, Tree};
 
