@@ -35,7 +35,8 @@ impl State {
 /// One array.
 struct Array<'a> {
     name: &'a [u8],
-    state: State,
+    /// None of a state that node_exporter has no name for: `broken`, of an array without redundancy that lost a disk.
+    state: Option<State>,
     active: u64,
     failed: u64,
     spare: u64,
@@ -93,9 +94,10 @@ impl<'a> Array<'a> {
         let (mut words, size) = (fields(head), size?);
         let name = words.next()?;
         let (colon, state) = (words.next()?, words.next()?);
-        let active = match state {
-            b"active" => true,
-            b"inactive" => false,
+        let state = match state {
+            b"active" => Some(State::Active),
+            b"inactive" => Some(State::Inactive),
+            b"broken" => None,
             _ => return None,
         };
         if colon != b":" || is_indented(head) {
@@ -114,7 +116,7 @@ impl<'a> Array<'a> {
         let blocks = fields(size).next().and_then(unsigned);
         Some(Self {
             name,
-            state: if active { State::Active } else { State::Inactive },
+            state,
             active: working,
             failed: marked(b"(F)"),
             spare: marked(b"(S)"),
@@ -127,7 +129,7 @@ impl<'a> Array<'a> {
     /// `[==>...]  recovery = 12.6% (123456789/976630272) finish=72.1min speed=197150K/sec`, or `resync=PENDING`.
     fn progress(&mut self, line: &[u8]) {
         let of = |what: &[u8]| line.windows(what.len()).any(|part| part == what);
-        self.state = if of(b"recovery") {
+        let state = if of(b"recovery") {
             State::Recovering
         } else if of(b"resync") {
             State::Resync
@@ -138,6 +140,7 @@ impl<'a> Array<'a> {
         } else {
             return; // The bitmap, or where it is.
         };
+        self.state = Some(state);
         let waiting = of(b"PENDING") || of(b"DELAYED") || of(b"REMOTE");
         let done = fields(line).find_map(|field| {
             let inner = field.strip_prefix(b"(")?.strip_suffix(b")")?;
@@ -154,7 +157,7 @@ impl<'a> Array<'a> {
         }
         out.push("node_md_disks_required", &[device], GAUGE, Some(self.required));
         for (state, name) in State::ALL {
-            let is = u64::from(state == self.state);
+            let is = u64::from(Some(state) == self.state);
             out.push("node_md_state", &[device, ("state", name)], GAUGE, Some(is));
         }
         out.push("node_md_blocks", &[device], GAUGE, self.blocks);
@@ -225,10 +228,21 @@ mod tests {
     }
 
     #[test]
+    fn a_broken_array_is_in_none_of_the_states() {
+        let seen = seen("md0 : broken raid0 sdb[1] sda[0]\n      300 blocks super 1.2 512k chunks\n      \n");
+        assert_eq!(seen.error, None);
+        let sum: f64 = State::ALL
+            .iter()
+            .filter_map(|(_, name)| seen.value(&format!("node_md_state{{device=\"md0\",state=\"{name}\"}}")))
+            .sum();
+        assert_eq!((sum, seen.value("node_md_blocks{device=\"md0\"}")), (0.0, Some(300.0)));
+    }
+
+    #[test]
     fn a_file_that_is_cut_is_a_verdict() {
         let malformed = |line| Some(SensorError::Malformed { file: FILE, line });
         assert_eq!(seen("md0 : active raid1 sda[0]\n").error, malformed(2));
-        assert_eq!(seen("md0 : broken raid1 sda[0]\n      1 blocks\n").error, malformed(2));
+        assert_eq!(seen("md0 : strange raid1 sda[0]\n      1 blocks\n").error, malformed(2));
         assert_eq!(seen("      1 blocks\n").error, malformed(2));
         assert_eq!(seen("").error, None, "no array");
     }
