@@ -12,12 +12,16 @@ use crate::attributes::Attributes;
 use crate::reading::{Form, Reading};
 use crate::root::{Root, RootError};
 use crate::sensor::{Sensor, SensorError};
+use crate::since_boot::{Every, SinceBoot};
 use crate::text::unsigned;
 use dsmil_protocol::metric::Scale;
+use std::time::Duration;
 
 const ONLINE: &str = "devices/system/cpu/online";
 /// Processors that are looked at; the kernel's own limit is 8192, and the largest machines that one agent has to serve have 1,024.
 const MAX_CPUS: usize = 1024;
+/// Where no processor has a clock that can be set, as in most virtual machines, a driver may come: they are looked for once a minute.
+const FINDING: Duration = Duration::from_secs(60);
 /// Clocks read at one reading: 10 µs each, so a third of a millisecond.
 const CLOCKS: usize = 32;
 const HERTZ: Form = Form::gauge(Scale::times(1000));
@@ -42,6 +46,9 @@ pub(crate) struct Cpufreq {
     /// Whose turn it is to have its clock read, and its limits.
     next_clock: usize,
     next_limits: usize,
+    /// When processors were looked for in vain.
+    found: Every,
+    time: SinceBoot,
     files: Attributes,
 }
 
@@ -72,7 +79,7 @@ impl Sensor for Cpufreq {
             Err(RootError::Missing) => return Ok(()), // A kernel for one processor.
             read => read.map_err(SensorError::at(ONLINE))?,
         };
-        if online != self.online || self.cpus.is_empty() {
+        if online != self.online || self.cpus.is_empty() && self.found.is_due(self.time.read(root), FINDING) {
             self.find(root, online)?;
         } else if !self.cpus.is_empty() {
             let at = self.next_limits % self.cpus.len();
@@ -227,6 +234,20 @@ mod tests {
             // At the first reading all limits; then the clocks, one processor's limits, and who is online.
             assert!(reading == 1 || witness.opened().len() <= CLOCKS + 3, "{:?}", witness.opened());
         }
+    }
+
+    #[test]
+    fn a_virtual_machine_is_not_searched_each_second() {
+        let tree = Tree::new();
+        tree.sys("devices/system/cpu/online", "0-255\n");
+        let mut sensor = Cpufreq::default();
+        let mut at = |second: u32| {
+            tree.proc("uptime", &format!("{second}.00 1.00\n"));
+            tree.read(&mut sensor).names().len()
+        };
+        assert_eq!((at(1), at(2)), (0, 0));
+        cpu(&tree, 7, &[("scaling_max_freq", "3000000")]);
+        assert_eq!((at(3), at(62)), (0, 1), "a driver came");
     }
 
     #[test]

@@ -19,8 +19,8 @@ const MAX_ATTRIBUTES: usize = 512;
 const THOROUGH: Duration = Duration::from_secs(10);
 /// A directory that every device has; a power meter would be called so too, if it had no number.
 const POWER_MANAGEMENT: &str = "power";
-/// The driver whose figures come out of a disk.
-const OF_A_DISK: &str = "drivetemp";
+/// The drivers whose figures come out of a disk.
+const OF_DISKS: [&str; 2] = ["drivetemp", "nvme"];
 const ONE: Form = Form::gauge(Scale::ONE);
 
 /// A chip and what was last read of it.
@@ -73,7 +73,7 @@ impl Chip {
             label,
             gate: managed.map(|managed| Gate::before(&[&managed])),
             power: None,
-            disk: (name.as_deref() == Some(OF_A_DISK)).then(|| Disk::below(root, &directory)),
+            disk: name.as_deref().is_some_and(|name| OF_DISKS.contains(&name)).then(|| Disk::below(root, &directory)),
             name,
             directory,
             asked: false,

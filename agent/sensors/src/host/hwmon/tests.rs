@@ -154,6 +154,25 @@ fn a_disk_is_asked_for_its_temperature_only_while_it_works() {
 }
 
 #[test]
+fn an_nvme_disk_is_left_in_the_power_state_of_its_choice() {
+    let tree = Tree::new();
+    let disk = "devices/pci0000:00/0000:01:00.0/nvme/nvme0";
+    tree.sys(&format!("{disk}/hwmon1/name"), "nvme\n");
+    tree.sys(&format!("{disk}/hwmon1/temp1_input"), "39850\n");
+    tree.link(&format!("sys/{disk}/hwmon1/device"), "..");
+    tree.link("sys/class/hwmon/hwmon1", &format!("../../{disk}/hwmon1"));
+    let mut sensor = Hwmon::default();
+    let mut temperature = |second, writes| {
+        tree.sys(&format!("{disk}/nvme0n1/stat"), &format!("7 0 8 1 {writes} 0 8 1 0 2 2 0 0 0 0 0 0\n"));
+        at(&tree, second, &mut sensor).value("node_hwmon_temp_celsius{chip=\"nvme_nvme0\",sensor=\"temp1\"}")
+    };
+    assert_eq!(
+        [temperature(1, 5), temperature(2, 5), temperature(3, 6), temperature(4, 6)],
+        [None, None, Some(39.85), None]
+    );
+}
+
+#[test]
 fn a_chip_that_takes_anothers_number_is_another_chip() {
     let tree = Tree::new();
     chip(&tree, 0, "devices/platform/a.0", &[("name", "a"), ("temp1_input", "1000")]);
