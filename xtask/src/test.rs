@@ -9,7 +9,7 @@ use clap::Args as ClapArgs;
 use crate::cargo::cargo;
 use crate::step::Steps;
 use crate::tidy;
-use crate::{debian, docs, previous, tools, tree, workspace};
+use crate::{debian, docs, previous, probe, tools, tree, workspace};
 
 #[derive(ClapArgs)]
 pub(crate) struct Args {
@@ -96,17 +96,20 @@ fn run_tests(steps: &mut Steps, args: &Args) -> anyhow::Result<()> {
         // features, so that no dependency is compiled twice.
         steps.loud("build", &mut cargo(["build", "--workspace", "--bins", "--tests"]));
         steps.stage()?;
-        nextest.arg("--workspace");
+        nextest.arg("--workspace").env("DSMIL_PROBE", probe::build("debug")?);
         if args.long {
             let machine = Machine::make(steps)?;
             nextest.env("DSMIL_DEBIAN", machine.debian).env("DSMIL_PACKAGES", machine.packages);
             nextest.env("DSMIL_PACKAGES_BEFORE", machine.before);
-            tools::ensure(&[tools::CYCLONEDX])?;
+            tools::ensure(&[tools::CYCLONEDX, tools::PROMETHEUS])?;
             nextest.envs(tools::CYCLONEDX.find().map(|tool| ("DSMIL_CYCLONEDX", tool)));
         }
     }
     if args.long {
         nextest.args(["--profile", "long"]).env("DSMIL_LONG", "1").env("DSMIL_OQS", liboqs_builds());
+    }
+    if let Some(prometheus) = tools::PROMETHEUS.find().filter(|_| args.long) {
+        nextest.env("DSMIL_PROMETHEUS", prometheus);
     }
     if let Some(promtool) = tools::PROMTOOL.find() {
         nextest.env("DSMIL_PROMTOOL", promtool);

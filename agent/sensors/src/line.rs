@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Bytes of a line. It travels in every sensor's result, so it is no longer than it has to be.
-const LEN: usize = 104;
+const LEN: usize = 95;
 
 /// A line of text, cut to what a screen shows.
 #[derive(Clone, Copy, PartialEq, Eq)]

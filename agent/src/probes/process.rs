@@ -7,7 +7,7 @@ use dsmil_sensors::root::Root;
 use std::fmt;
 
 /// The longest name of a kernel function that is shown.
-const MAX_PLACE_LEN: usize = 32;
+const MAX_PLACE_LEN: usize = 24;
 
 /// A process that was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -323,6 +323,6 @@ fn every_trouble_has_a_short_text_and_a_remedy() {
     ];
     for trouble in troubles {
         let text = trouble.at(Duration::from_secs(9)).to_string();
-        assert!(text.len() <= 104 && !trouble.remedy(ProbeKind::Nvml).is_empty(), "{text}");
+        assert!(text.len() <= 95 && !trouble.remedy(ProbeKind::Nvml).is_empty(), "{text}");
     }
 }

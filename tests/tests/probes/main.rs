@@ -1,0 +1,6 @@
+//! Probes: the real program with what it loads playing every part, and what the agent makes of it.
+
+mod activation;
+mod fleet;
+mod gpus;
+mod rig;
