@@ -257,6 +257,8 @@ fn a_sensor_of_a_newer_agent_is_named_and_the_rest_applied() {
 
 #[test]
 fn the_names_of_sensors_that_settings_know_are_those_of_the_sensors() {
-    let ours: Vec<_> = dsmil_sensors::all().iter().map(|sensor| sensor.name()).collect();
+    let own = dsmil_sensors::all();
+    let probes = dsmil_protocol::probe::ProbeKind::ALL.map(dsmil_protocol::probe::ProbeKind::name);
+    let ours: Vec<_> = own.iter().map(|sensor| sensor.name()).chain(probes).collect();
     assert_eq!(ours, SENSORS);
 }
