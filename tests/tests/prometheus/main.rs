@@ -95,7 +95,7 @@ async fn long_dashboards_and_rules_for_node_exporter_work_on_the_fleet() {
     let mut why: Vec<String> = Vec::new();
     while !open.is_empty() {
         prometheus.check_alive().expect("it runs");
-        assert!(clock.mono() < give_up, "no good answer:\n{}", why.join("\n"));
+        assert!(clock.mono() < give_up, "no good answer:\n{}\n{}", why.join("\n"), prometheus.log_tail());
         why.clear();
         let mut left = Vec::new();
         for question in open {
@@ -132,7 +132,7 @@ async fn long_dashboards_and_rules_for_node_exporter_work_on_the_fleet() {
 fn write_config(fleet: &Fleet, centre: &Centre<'_>, folder: &Path) -> anyhow::Result<()> {
     let (token, root) = (folder.join("token"), centre.https_root());
     let access = format!(
-        "authorization: {{ credentials_file: {} }}\n    tls_config: {{ ca_file: {} }}",
+        "authorization: {{ type: Bearer, credentials_file: {} }}\n    tls_config: {{ ca_file: {} }}",
         token.display(),
         root.display()
     );
