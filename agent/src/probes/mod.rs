@@ -38,6 +38,10 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const SLOW: Duration = Duration::from_millis(200);
 /// NVIDIA's number in PCI's list of vendors.
 const NVIDIA: u16 = 0x10de;
+/// There while NVIDIA's driver is.
+const NVIDIA_VERSION: &str = "module/nvidia/version";
+/// The processors' energy counters.
+const POWERCAP: &str = "class/powercap";
 /// How often to look whether cards are still on the bus.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How often the whole bus is searched for cards: a hundred devices take a millisecond, and cards hardly ever come.
@@ -111,8 +115,22 @@ impl Probe {
         Ok(())
     }
 
+    /// Whether there is anything on this host that it could read: if not, no process is started to say so.
+    fn is_of_use(&self, root: &Root) -> bool {
+        match self.kind {
+            // Where no such card is on the bus, its driver drives one of another kind.
+            ProbeKind::Nvml => !self.cards.none(root) || root.sys(NVIDIA_VERSION, &mut Vec::new()).is_ok(),
+            ProbeKind::Rapl => root.list_sys(POWERCAP).is_ok_and(|zones| !zones.is_empty()),
+            ProbeKind::Kmsg | ProbeKind::Fdinfo | ProbeKind::Smart => true,
+        }
+    }
+
     /// One tick's asking and waiting. Nothing: all is well.
     fn tick(&mut self, root: &Root, out: &mut Reading) -> Option<Trouble> {
+        if self.call.is_none() && self.set.is_none() && !self.is_of_use(root) {
+            self.course.failed(self.clock.mono()); // A card may come, or a driver.
+            return None;
+        }
         let wait = if self.is_slow { Duration::ZERO } else { WITHIN_TICK };
         let (clock, kind) = (self.clock.clone(), self.kind);
         let answer = match self.ask() {
@@ -174,10 +192,6 @@ impl Probe {
             return None;
         };
         let trouble = match fault {
-            Fault::LibraryMissing { .. } | Fault::DriverNotLoaded if self.cards.none(root) => {
-                self.course.failed(now); // No such card, so neither is missed.
-                return None;
-            }
             Fault::DeviceLost { device } => Trouble::lost(device, pci::presence(root, device)),
             Fault::Hung { .. } => match self.cards.silent(root) {
                 Some((device, presence)) => Trouble::lost(device, presence),

@@ -30,7 +30,10 @@ impl Stage {
         let (clock, time) = Clock::manual();
         time.advance(Duration::from_secs(1000));
         let probe = Probe::new(kind, folder.path().join("s"), clock);
-        Self { folder, tree: Tree::new(), probe, time }
+        let tree = Tree::new();
+        tree.sys("class/powercap/intel-rapl:0/name", "package-0\n");
+        tree.sys("module/nvidia/version", "535.104.05\n");
+        Self { folder, tree, probe, time }
     }
 
     fn listen(&self) -> UnixListener {
@@ -267,11 +270,21 @@ fn card(tree: &Tree, config: &[u8]) {
 }
 
 #[test]
-fn a_driver_is_missed_only_where_there_is_a_card() {
+fn a_probe_is_started_only_where_it_has_something_to_read() {
+    for (kind, its) in [(ProbeKind::Nvml, "module/nvidia"), (ProbeKind::Rapl, "class/powercap")] {
+        let mut stage = Stage::new(kind);
+        std::fs::remove_dir_all(stage.tree.path().join("sys").join(its)).expect("it was there");
+        let listener = stage.listen();
+        listener.set_nonblocking(true).expect("a flag");
+        for _ in 0..100 {
+            assert_eq!(stage.tick(), Seen { values: vec![], trouble: None });
+            stage.pass(1);
+        }
+        assert!(listener.accept().is_err(), "nobody knocked for {kind}");
+    }
     let missing = Fault::LibraryMissing { library: Text::of("libnvidia-ml.so.1") };
     let mut stage = Stage::new(ProbeKind::Nvml);
-    assert_eq!(fault(&mut stage, Fault::DriverNotLoaded), None);
-    assert_eq!(fault(&mut stage, missing.clone()), None);
+    std::fs::remove_dir_all(stage.tree.path().join("sys/module")).expect("it was there");
     card(&stage.tree, &[0xDE, 0x10]);
     assert_eq!(fault(&mut stage, Fault::DriverNotLoaded).as_deref(), Some("the driver is not loaded"));
     let said = "libnvidia-ml.so.1 cannot be loaded: it is not installed";
