@@ -96,6 +96,8 @@ struct Member {
     /// Of [`Family::figures`], with the file's path and what was last read.
     asks: Vec<(&'static Ask, String, Past)>,
     at_work: bool,
+    /// When one that can be asked nothing was last looked for on its bus.
+    sought: Every,
 }
 
 impl FamilySensor {
@@ -175,7 +177,7 @@ impl Member {
                 asks.push((ask, path, Past::default()));
             }
         }
-        Self { device, asks, at_work: false }
+        Self { device, asks, at_work: false, sought: Every::default() }
     }
 
     /// What becomes of one that is not listed any more.
@@ -197,18 +199,20 @@ impl Member {
             figures.push(Figure { quantity: ask.quantity, scale: ask.scale, source: ask.source(), value });
         }
         self.at_work = work;
+        let mut silent = false;
         if look.ask {
             self.device.learn_model(root, family.model);
-            // A driver that answers nothing any more: does the device itself?
-            if answers == 0 && !self.asks.is_empty() {
+            // A driver that answers nothing any more, or can be asked nothing: does the device itself answer?
+            silent = answers == 0 && !self.asks.is_empty();
+            if silent || self.asks.is_empty() && self.sought.is_due(now, LISTING) {
                 self.device.suspect(root);
             }
         }
         let state = match (self.device.standing, look.power) {
             (Standing::Lost, _) => AcceleratorState::Lost,
-            (_, Power::Awake) => AcceleratorState::Active,
+            (_, Power::Awake) if !silent => AcceleratorState::Active,
             (_, Power::Asleep) => AcceleratorState::Suspended,
-            (_, Power::Failed) => AcceleratorState::Unknown,
+            (_, Power::Awake | Power::Failed) => AcceleratorState::Unknown,
         };
         push(out, &self.device.accelerator(family), state, &figures);
         if let Some(own) = family.own {

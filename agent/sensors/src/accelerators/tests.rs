@@ -1,7 +1,7 @@
 //! Devices on small trees, and what happens when one goes away.
 
 use super::family::FamilySensor;
-use super::{FAMILIES, all, amd_gpu, intel_npu};
+use super::{FAMILIES, all, amd_gpu, amd_npu, intel_npu};
 use crate::tree::{MACHINES, Seen, Tree};
 use crate::witness::Witness;
 
@@ -105,7 +105,10 @@ fn a_card_whose_driver_and_bus_are_silent_is_lost_though_it_is_listed() {
     // An attribute without a number is an answer; one that cannot be read is none.
     assert_eq!(state(&second(&tree, 2, &mut sensor), "active"), Some(1.0));
     std::fs::remove_file(tree.path().join("sys").join(CARD).join("gpu_busy_percent")).expect("the file");
-    for uptime in 3..30 {
+    tree.file(&format!("sys/{CARD}/config"), &[0x02, 0x10, 0x4C, 0x74]);
+    assert_eq!(state(&second(&tree, 3, &mut sensor), "unknown"), Some(1.0), "its driver is silent, it is not");
+    tree.file(&format!("sys/{CARD}/config"), &[0xFF; 64]);
+    for uptime in 4..30 {
         assert_eq!(state(&second(&tree, uptime, &mut sensor), "lost"), Some(1.0), "at {uptime}");
     }
     tree.file(&format!("sys/{CARD}/config"), &[0x02, 0x10, 0x4C, 0x74]);
@@ -113,6 +116,15 @@ fn a_card_whose_driver_and_bus_are_silent_is_lost_though_it_is_listed() {
     let seen = second(&tree, 40, &mut sensor);
     assert_eq!(state(&seen, "active"), Some(1.0));
     assert_eq!(value(&seen, "utilisation_ratio", "0000:03:00.0", "measured"), Some(0.09));
+}
+
+#[test]
+fn one_that_can_be_asked_nothing_is_looked_for_on_its_bus() {
+    let tree = card("class/accel/accel0", "amdxdna", CARD, "active", &[("vendor", "0x1022")]);
+    let mut sensor = FamilySensor::of(&amd_npu::FAMILY);
+    assert_eq!(state(&second(&tree, 1, &mut sensor), "active"), Some(1.0));
+    tree.file(&format!("sys/{CARD}/config"), &[0xFF; 64]);
+    assert_eq!(state(&second(&tree, 11, &mut sensor), "lost"), Some(1.0));
 }
 
 #[test]

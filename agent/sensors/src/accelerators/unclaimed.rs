@@ -18,6 +18,10 @@ use std::collections::BTreeMap;
 const DEVICES: &str = "bus/pci/devices";
 /// Devices that are remembered: 16 GPUs in the largest servers.
 const MAX_DEVICES: usize = 64;
+/// Classes: displays, processing accelerators, and other peripherals of the system.
+const DISPLAY: &[u8] = b"0x03";
+const PROCESSING: &[u8] = b"0x12";
+const PERIPHERAL: &[u8] = b"0x0880";
 /// Who makes accelerators. A display controller of another vendor is one (a board's, a virtual machine's).
 const VENDORS: [(&str, &str); 4] = [("0x10de", "nvidia"), ("0x1002", "amd"), ("0x1022", "amd"), ("0x8086", "intel")];
 /// Coral calls itself a system peripheral.
@@ -32,6 +36,9 @@ const HANDED_ON: &str = "vfio-pci";
 pub(super) struct Unclaimed {
     /// Those that were seen in this boot and not claimed since.
     seen: BTreeMap<PciAddress, Card>,
+    /// Everything on the bus at the last look, and what of it may be an accelerator: a server has hundreds of devices that are none.
+    listed: Vec<String>,
+    candidates: Vec<String>,
     files: Attributes,
 }
 
@@ -62,8 +69,12 @@ impl Sensor for Unclaimed {
             Err(RootError::Missing) => Vec::new(), // A machine without such a bus.
             listed => listed.map_err(SensorError::at(DEVICES))?,
         };
+        if names != self.listed {
+            self.candidates = names.iter().filter(|name| may_be_one(root, name, &mut self.files)).cloned().collect();
+            self.listed = names;
+        }
         let mut gone = std::mem::take(&mut self.seen);
-        for (name, address) in names.iter().filter_map(|name| Some((name, name.parse().ok()?))) {
+        for (name, address) in self.candidates.iter().filter_map(|name| Some((name, name.parse().ok()?))) {
             gone.remove(&address);
             if let Some(card) = Card::find(root, name, &mut self.files)
                 && self.seen.len() < MAX_DEVICES
@@ -81,17 +92,19 @@ impl Sensor for Unclaimed {
     }
 }
 
+/// Whether a device's class is one of those that accelerators have.
+fn may_be_one(root: &Root, name: &str, files: &mut Attributes) -> bool {
+    files.enter(&[DEVICES, "/", name]);
+    let class = files.bytes(root, "class").unwrap_or_default();
+    [DISPLAY, PROCESSING, PERIPHERAL].iter().any(|one| class.starts_with(one))
+}
+
 impl Card {
     /// The device of this name, if it is an accelerator that nobody else speaks for. No driver is asked.
     fn find(root: &Root, name: &str, files: &mut Attributes) -> Option<Self> {
         files.enter(&[DEVICES, "/", name]);
-        // Most devices are none: their class, which is one read, says so.
         let class = files.bytes(root, "class")?;
-        let (display, processing) = (class.starts_with(b"0x03"), class.starts_with(b"0x12"));
-        let peripheral = class.starts_with(b"0x0880");
-        if !display && !processing && !peripheral {
-            return None;
-        }
+        let (display, processing) = (class.starts_with(DISPLAY), class.starts_with(PROCESSING));
         let vendor = files.text(root, "vendor")?.into_owned();
         let device = files.text(root, "device")?.into_owned();
         let of = VENDORS.iter().find(|(number, _)| *number == vendor).map(|(_, name)| *name);

@@ -9,11 +9,11 @@
 //! limits keep theirs.
 
 use crate::attributes::Attributes;
-use crate::reading::{Form, Reading};
+use crate::reading::{Form, Reading, label};
 use crate::root::{Root, RootError};
 use crate::sensor::{Sensor, SensorError};
 use crate::since_boot::{Every, SinceBoot};
-use crate::text::unsigned;
+use crate::text::{fields, unsigned};
 use dsmil_protocol::metric::Scale;
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ const MAX_CPUS: usize = 1024;
 const FINDING: Duration = Duration::from_secs(60);
 /// Clocks read at one reading: 10 µs each, so a third of a millisecond.
 const CLOCKS: usize = 32;
+/// Governors, and bytes of the name of one (the kernel's `CPUFREQ_NAME_LEN` is 16) or of a preference: each is kept for each processor.
+const MAX_WORDS: usize = 16;
+const MAX_WORD_LEN: usize = 32;
 const HERTZ: Form = Form::gauge(Scale::times(1000));
 const FLAG: Form = Form::gauge(Scale::ONE);
 
@@ -124,10 +127,17 @@ impl Cpu {
         self.enter(files);
         self.limits = LIMITS.map(|(file, _)| files.unsigned(root, file));
         self.answers = NOW.map(|(file, _)| files.unsigned(root, file).is_some());
-        let mut text = |file: &str| files.text(root, file).map(std::borrow::Cow::into_owned).unwrap_or_default();
-        self.governor = text("scaling_governor");
-        self.governors = text("scaling_available_governors").split_whitespace().map(str::to_owned).collect();
-        self.preference = text("energy_performance_preference");
+        let mut words = |file: &str| -> Vec<String> {
+            let text = files.bytes(root, file).unwrap_or_default();
+            fields(text)
+                .filter(|word| word.len() <= MAX_WORD_LEN)
+                .take(MAX_WORDS)
+                .map(|word| label(word).into())
+                .collect()
+        };
+        self.governors = words("scaling_available_governors");
+        self.governor = words("scaling_governor").into_iter().next().unwrap_or_default();
+        self.preference = words("energy_performance_preference").into_iter().next().unwrap_or_default();
     }
 
     fn push(&self, root: &Root, is_turn: bool, files: &mut Attributes, out: &mut Reading) {

@@ -15,6 +15,8 @@ use std::time::Duration;
 /// Attributes of a chip: the Super I/O chips with the most have some 250. They are read one by one, so a hostile directory must
 /// not have 16,000 of them.
 const MAX_ATTRIBUTES: usize = 512;
+/// Bytes of a label: boards have some of forty.
+const MAX_LABEL_LEN: usize = 128;
 /// After this long limits, modes, alarms and labels are read again.
 const THOROUGH: Duration = Duration::from_secs(10);
 /// A directory that every device has; a power meter would be called so too, if it had no number.
@@ -132,6 +134,7 @@ impl Chip {
             self.labels.clear();
             for attribute in self.attributes.iter().filter(|attribute| attribute.role == Role::Label) {
                 if let Some(text) = root.sys(&attribute.path, buffer).ok().filter(|text| !text.is_empty()) {
+                    let text = &text[..text.len().min(MAX_LABEL_LEN)];
                     self.labels.push((attribute.sensor.clone(), label(text).into_owned()));
                 }
             }

@@ -173,6 +173,21 @@ fn an_nvme_disk_is_left_in_the_power_state_of_its_choice() {
 }
 
 #[test]
+fn a_chip_that_never_ends_is_cut() {
+    let tree = Tree::new();
+    let files: Vec<(String, String)> = (0..600).map(|n| (format!("temp{n}_input"), n.to_string())).collect();
+    let mut files: Vec<(&str, &str)> = files.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
+    let long = "x".repeat(4000);
+    files.extend([("name", "x"), ("temp1_label", long.as_str()), ("../../x", "1")]);
+    chip(&tree, 0, "devices/platform/x.0", &files);
+    let seen = at(&tree, 1, &mut Hwmon::default());
+    let of = |name: &str| seen.names().iter().filter(|series| series.starts_with(name)).count();
+    // The label comes before most of the inputs in the directory's order, so it is one of the 512.
+    assert_eq!((of("node_hwmon_temp_celsius"), of("node_hwmon_sensor_label")), (511, 1));
+    assert!(seen.names().iter().all(|series| series.len() < 300));
+}
+
+#[test]
 fn a_chip_that_takes_anothers_number_is_another_chip() {
     let tree = Tree::new();
     chip(&tree, 0, "devices/platform/a.0", &[("name", "a"), ("temp1_input", "1000")]);
