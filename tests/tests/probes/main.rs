@@ -3,4 +3,5 @@
 mod activation;
 mod fleet;
 mod gpus;
+mod log;
 mod rig;
