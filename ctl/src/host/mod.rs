@@ -1,6 +1,7 @@
 //! `dsmilctl host`: one question about this host, answered on one screen or as JSON.
 
 mod ask;
+mod bundle;
 mod checks;
 mod doctor;
 mod facts;
@@ -11,6 +12,7 @@ mod places;
 mod screen;
 mod spool;
 mod status;
+mod top;
 
 use crate::outcome::Outcome;
 use anyhow::{Context, bail};
@@ -61,6 +63,15 @@ enum HostVerb {
     /// could not be renewed or ends within seven days and nothing renews it, the trust bundle ends within thirty days or one
     /// was refused; 2 wrong usage, or the agent does not answer.
     Status,
+    /// What the host does at this moment, live: CPU, memory, disks, network, heat, power, accelerators, link, spool, sensors.
+    ///
+    /// A full screen, also over SSH and in tmux; `?` shows its keys. Colours are left out where NO_COLOR is set or the terminal
+    /// has none. When the agent does not answer, the last picture stays, is called old, and goes on when it answers again.
+    /// Without a terminal, `--once` prints one picture and `--json` its figures.
+    ///
+    /// Exit codes: 0 all is well, or the screen was left; 1 something needs attention (`--once`, `--json`); 2 wrong usage, no
+    /// terminal, or the agent does not answer.
+    Top(top::TopArgs),
     /// Look at everything on this host that the agent needs, and say what to do about what is not as it should be.
     ///
     /// Looks at the agent and its service, configuration, identity, trust, clock, link, the names and UDP ports of the centre,
@@ -69,6 +80,16 @@ enum HostVerb {
     ///
     /// Exit codes: 0 all is well; 1 something needs attention; 2 wrong usage.
     Doctor,
+    /// Write one archive for whoever is to help: what host and agent say, without secrets and without saying whose it is.
+    ///
+    /// In it: status, gaps, spool, newest metrics, the doctor's findings, the agent's log of the last hour, configuration,
+    /// versions and units; at most 4 MiB each and 16 MiB together. Keys, certificates, tokens, credentials, names of host,
+    /// tenant, fleet and people, addresses, serial numbers, device numbers and ids are replaced by placeholders (`host-1`,
+    /// `ip-2`) that stay the same throughout; manifest.json counts them. Files of keys are never read. The archive is for
+    /// its owner alone (0600). Run it as root to have all of it.
+    ///
+    /// Exit codes: 0 it is written; 2 wrong usage, or it cannot be written.
+    Bundle(bundle::BundleArgs),
     /// Seconds of this host that will never come, and why, as far as their loss is not acknowledged yet.
     ///
     /// When the agent does not run, they are read from the spool it left; nothing is changed.
@@ -104,6 +125,8 @@ enum Answer {
     Gaps(GapsReport),
     Spool(SpoolReport),
     Findings(Vec<Finding>),
+    Top(Box<top::Model>),
+    Bundle(bundle::Bundle),
 }
 
 /// What `--json` prints.
@@ -120,11 +143,14 @@ struct Document {
 /// Asks, prints, and says whether something needs attention.
 pub(crate) fn run(args: &HostArgs) -> anyhow::Result<Outcome> {
     let places = Places::find(args.config.clone(), args.socket.clone(), args.spool.clone());
-    let document = match args.verb {
+    let document = match &args.verb {
         HostVerb::Status => of_agent(&places, Verb::Status)?,
         HostVerb::Gaps => of_agent(&places, Verb::Gaps)?,
         HostVerb::Spool => of_agent(&places, Verb::Spool)?,
         HostVerb::Doctor => examine(&places)?,
+        HostVerb::Bundle(bundle) => bundled(bundle, &places)?,
+        HostVerb::Top(top) if top.once || args.json => snapshot(&places)?,
+        HostVerb::Top(_) => return top::live(&places.socket).map(|()| Outcome::Fine),
     };
     let out = if args.json {
         serde_json::to_string_pretty(&document)? + "\n"
@@ -146,6 +172,21 @@ fn examine(places: &Places) -> anyhow::Result<Document> {
     let findings = checks::all(&runtime.block_on(gather::facts(places, &Clock::real())));
     let attention = findings.iter().filter(|finding| finding.state.needs_attention()).map(Finding::line).collect();
     Ok(Document { version: JSON_VERSION, from: Origin::Host, attention, answer: Answer::Findings(findings) })
+}
+
+/// An archive for whoever is to help.
+fn bundled(args: &bundle::BundleArgs, places: &Places) -> anyhow::Result<Document> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let made = runtime.block_on(bundle::make(args, places, &Clock::real()))?;
+    Ok(Document { version: JSON_VERSION, from: Origin::Host, attention: Vec::new(), answer: Answer::Bundle(made) })
+}
+
+/// The host over the last second.
+fn snapshot(places: &Places) -> anyhow::Result<Document> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let model = runtime.block_on(top::now(&places.socket, &Clock::real()))?;
+    let (from, attention) = (Origin::Agent(places.socket.clone()), model.attention.clone());
+    Ok(Document { version: JSON_VERSION, from, attention, answer: Answer::Top(Box::new(model)) })
 }
 
 fn of_agent(places: &Places, verb: Verb) -> anyhow::Result<Document> {
@@ -201,6 +242,9 @@ fn draw(document: &Document, mut screen: Screen) -> String {
             doctor::draw(findings, &mut screen);
             return screen.finish();
         }
+        Answer::Bundle(made) => bundle::draw(made, &mut screen),
+        // What needs attention is in the picture.
+        Answer::Top(model) => return top::plain(model),
     }
     if !document.attention.is_empty() {
         screen.blank();

@@ -165,7 +165,10 @@ fn clock(clock: &ClockStatus, screen: &mut Screen) {
     let side = if ahead_ms < 0 { "behind" } else { "ahead of" };
     let sure = clock.uncertainty_ms.map_or_else(String::new, |ms| format!(", give or take {}", span_ms(ms)));
     let off = span_ms(ahead_ms.unsigned_abs());
-    screen.field("clock", Tone::Plain, &format!("{off} {side} the aggregator's{sure}"));
+    let stepped = clock.steps.last_s_ago.map_or_else(String::new, |ago| {
+        format!("; stepped {}, the last {} ago", count(clock.steps.count, "time", "times"), span(ago))
+    });
+    screen.field("clock", Tone::Plain, &format!("{off} {side} the aggregator's{sure}{stepped}"));
 }
 
 fn sensors(sensors: &[SensorStatus], screen: &mut Screen) {

@@ -143,32 +143,44 @@ fn configured(change: impl FnOnce(&mut ConfigFacts)) -> Option<Configured> {
     Some(Configured::Read(Box::new(config)))
 }
 
-/// Facts in which something is wrong, what the worst finding about it says, and how bad it is.
-fn wrongs() -> Vec<(Facts, State, &'static str)> {
+/// Facts in which something is wrong, how bad it is, and what is said of it.
+type Wrong = (Facts, State, &'static str);
+
+fn wrongs() -> Vec<Wrong> {
+    [agent_wrongs(), word_wrongs(), way_wrongs(), keep_wrongs()].concat()
+}
+
+fn of_unit(change: fn(&mut Unit)) -> Facts {
+    stopped(|facts| {
+        let mut unit = running();
+        change(&mut unit);
+        facts.unit = Some(unit);
+    })
+}
+
+fn of_agent(agent: Answered) -> Facts {
+    Facts { agent: Some(agent), ..stopped(|_| {}) }
+}
+
+fn of_config(config: Option<Configured>) -> Facts {
+    Facts { config, ..stopped(|_| {}) }
+}
+
+fn of_reach(reach: Reach) -> Facts {
+    Facts { peers: vec![peer(reach)], ..stopped(|_| {}) }
+}
+
+fn left(inspection: Result<Inspection, String>) -> Facts {
+    Facts { left: Some(inspection), ..stopped(|_| {}) }
+}
+
+/// Of the agent, its service and its configuration.
+fn agent_wrongs() -> Vec<Wrong> {
     use State::{Trouble, Unseen, Warning};
     let not_running = || stopped(|_| {});
-    let of_unit = |change: fn(&mut Unit)| {
-        stopped(|facts| {
-            let mut unit = running();
-            change(&mut unit);
-            facts.unit = Some(unit);
-        })
-    };
-    let of_agent = |agent| Facts { agent: Some(agent), ..stopped(|_| {}) };
-    let of_config = |config: Option<Configured>| Facts { config, ..not_running() };
-    let of_reach = |reach| Facts { peers: vec![peer(reach)], ..not_running() };
-    let refused = RefusedStatus { version: 8, fault: "f".into(), what: "w".into(), remedy: "r".into() };
-    let failed = RenewalFailure { s_ago: 1, code: "c".into(), what: "nobody answers".into(), remedy: "r".into() };
-    let steps = StepStatus { count: 2, last_by_ms: Some(-5_000), last_s_ago: Some(60) };
     let error = |severity| {
         let (what, remedy) = ("x is no tmpfs".into(), "mount one".into());
         configured(|config| config.findings = Some(vec![ConfigFinding { severity, key: "spool.path", what, remedy }]))
-    };
-    let left = |inspection| Facts { left: Some(inspection), ..not_running() };
-    let damaged = Inspection {
-        spool: SpoolReport::default(),
-        gaps: GapsReport::default(),
-        damage: Some("the file is damaged".into()),
     };
     vec![
         (not_running(), Trouble, "its service runs, so its socket is another"),
@@ -200,6 +212,15 @@ fn wrongs() -> Vec<(Facts, State, &'static str)> {
             Warning,
             "of release 0.0.9",
         ),
+    ]
+}
+
+/// Of its sensors, its identity, and whom it trusts.
+fn word_wrongs() -> Vec<Wrong> {
+    use State::{Trouble, Warning};
+    let refused = RefusedStatus { version: 8, fault: "f".into(), what: "w".into(), remedy: "r".into() };
+    let failed = RenewalFailure { s_ago: 1, code: "c".into(), what: "nobody answers".into(), remedy: "r".into() };
+    vec![
         (with(|s| s.sensors = vec![sensor(Some("hangs since tick 5"), None)]), Trouble, "sensor stat: hangs"),
         (with(|s| s.sensors = vec![sensor(Some("cannot be read"), Some(5))]), Warning, "sensor stat: cannot"),
         (with(|s| s.identity.not_before_s = NOW_S + 9), Trouble, "is not valid yet"),
@@ -218,6 +239,14 @@ fn wrongs() -> Vec<(Facts, State, &'static str)> {
             Warning,
             "the certificate ended 1 d ago",
         ),
+    ]
+}
+
+/// Of the way to the centre.
+fn way_wrongs() -> Vec<Wrong> {
+    use State::{Trouble, Warning};
+    let steps = StepStatus { count: 2, last_by_ms: Some(-5_000), last_s_ago: Some(60) };
+    vec![
         (with(|s| s.link.last_ack_ms_ago = Some(65_000)), Warning, "nothing was acknowledged for 1 min 5 s"),
         (with(|s| s.link.state = LinkState::Connecting), Warning, "the link is not up yet"),
         (
@@ -244,6 +273,15 @@ fn wrongs() -> Vec<(Facts, State, &'static str)> {
             Warning,
             "2 steps of the wall clock since the agent started, the last 5 s back",
         ),
+    ]
+}
+
+/// Of what it keeps, and where.
+fn keep_wrongs() -> Vec<Wrong> {
+    use State::{Trouble, Unseen, Warning};
+    let damage = Some("the file is damaged".into());
+    let damaged = Inspection { spool: SpoolReport::default(), gaps: GapsReport::default(), damage };
+    vec![
         (with(|s| s.spool.writable = false), Trouble, "the spool cannot be written"),
         (with(|s| s.spool.tmpfs_full = true), Trouble, "the spool's tmpfs is full"),
         (with(|s| s.spool.used_bytes = 60 << 20), Warning, "the spool is nearly full: 60.0 MiB of 64.0 MiB"),

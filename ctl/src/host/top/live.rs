@@ -1,0 +1,159 @@
+//! The full screen: asks once a second, draws when something changed, and leaves the terminal as it was.
+//!
+//! The agent is asked on a thread of its own: one that hangs must not take the keys with it. The terminal is given back at the
+//! end, after a panic (ratatui's hook does that) and at the signals that end a program.
+
+use super::super::ask::AskError;
+use super::feed::{Follower, Told, told};
+use super::model::Model;
+use super::paint::{Scene, Theme, paint};
+use super::view::{View, Wish};
+use anyhow::{Context, bail};
+use dsmil_runtime::clock::Clock;
+use dsmil_runtime::supervise::{OnFailure, Supervisor};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
+use rustix::process::{Signal, getpid, kill_process};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use std::convert::Infallible;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+/// How long a key or an answer waits at most until it is seen.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long after a whole second the agent is asked: it has sampled by then.
+const AFTER_TICK: Duration = Duration::from_millis(120);
+/// Seconds without a newer tick from which on the picture is called old: one may come late.
+const OLD_AFTER_S: u64 = 3;
+
+/// Runs until somebody presses `q`, or a signal ends it.
+pub(super) fn run(socket: &Path, theme: Theme) -> anyhow::Result<()> {
+    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+        bail!("there is no terminal here: `dsmilctl host top --once` prints one picture, `--json` its figures");
+    }
+    let ends = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGHUP, SIGINT, SIGQUIT] {
+        signal_hook::flag::register(signal, Arc::clone(&ends)).context("signals cannot be received")?;
+    }
+    let clock = Clock::real();
+    let (ask, answers) = start(socket, &clock);
+    let mut terminal = ratatui::try_init().context("the terminal cannot be used: try `dsmilctl host top --once`")?;
+    let screen =
+        Screen { clock, theme, ask, answers, ends, follower: Follower::default(), view: View::default(), model: None };
+    let outcome = screen.run(&mut terminal);
+    ratatui::restore();
+    outcome
+}
+
+/// Starts the thread that asks, each time when told to.
+fn start(socket: &Path, clock: &Clock) -> (SyncSender<()>, Receiver<Result<Told, AskError>>) {
+    let ((ask, asked), (answer, answers)) = (sync_channel::<()>(1), sync_channel(1));
+    let socket = socket.to_owned();
+    Supervisor::new(clock.clone()).thread("feed", OnFailure::Note, move || {
+        while asked.recv().is_ok() {
+            if answer.send(told(&socket)).is_err() {
+                break;
+            }
+        }
+        Ok::<(), Infallible>(())
+    });
+    (ask, answers)
+}
+
+struct Screen {
+    clock: Clock,
+    theme: Theme,
+    ask: SyncSender<()>,
+    answers: Receiver<Result<Told, AskError>>,
+    /// A signal wants the program to end.
+    ends: Arc<AtomicBool>,
+    follower: Follower,
+    view: View,
+    model: Option<Model>,
+}
+
+impl Screen {
+    fn run(mut self, terminal: &mut DefaultTerminal) -> anyhow::Result<()> {
+        let mut due = self.clock.mono();
+        let mut trouble = None;
+        let mut has_changed = true;
+        while !self.ends.load(Ordering::Relaxed) {
+            if self.clock.mono() >= due {
+                // The last question may not be answered yet: then this one is not needed.
+                let _ = self.ask.try_send(());
+                due = self.clock.mono() + self.until_next_tick();
+                has_changed = true;
+            }
+            if let Ok(answer) = self.answers.try_recv() {
+                trouble = self.take(answer);
+                has_changed = true;
+            }
+            if std::mem::take(&mut has_changed) {
+                self.draw(terminal, trouble.as_deref())?;
+            }
+            if event::poll(LOOK_EVERY).context("the terminal is gone")? {
+                match self.answer(&event::read().context("the terminal is gone")?) {
+                    Wish::Quit => return Ok(()),
+                    Wish::Suspend => suspend(terminal)?,
+                    Wish::Look => {}
+                }
+                has_changed = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Time until the agent has sampled the next tick, a whole second since boot.
+    fn until_next_tick(&self) -> Duration {
+        let boot = self.clock.boot();
+        Duration::from_secs(boot.as_secs() + 1).saturating_sub(boot) + AFTER_TICK
+    }
+
+    /// Takes an answer; what there is to say if it is none.
+    fn take(&mut self, answer: Result<Told, AskError>) -> Option<String> {
+        match answer {
+            Ok(told) => {
+                // While the picture stands still, the ticks go on: rates are of the last second when it moves again.
+                let model = self.follower.take(told);
+                if !self.view.is_paused || self.model.is_none() {
+                    self.model = Some(model);
+                }
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    fn draw(&self, terminal: &mut DefaultTerminal, trouble: Option<&str>) -> anyhow::Result<()> {
+        let age_s = self.model.as_ref().map_or(0, |model| self.clock.boot().as_secs().saturating_sub(model.tick));
+        let stands = (age_s >= OLD_AFTER_S && !self.view.is_paused).then_some("no newer tick comes");
+        let trouble = trouble.or(stands).map(|why| (why, age_s));
+        let scene = Scene { model: self.model.as_ref(), trouble, has_keys: true };
+        let drawn = terminal.draw(|frame| paint(&scene, &self.view, self.theme, frame.area(), frame.buffer_mut()));
+        drawn.context("the terminal is gone")?;
+        Ok(())
+    }
+
+    fn answer(&mut self, event: &Event) -> Wish {
+        match event {
+            Event::Key(key) if key.kind != KeyEventKind::Release => self.view.press(*key),
+            // Another size is drawn by itself.
+            _ => Wish::Look,
+        }
+    }
+}
+
+/// Gives the terminal back, stops as Ctrl-Z does, and takes it again when it is continued.
+fn suspend(terminal: &mut DefaultTerminal) -> anyhow::Result<()> {
+    ratatui::restore();
+    kill_process(getpid(), Signal::TSTP).context("it cannot be put aside")?;
+    enable_raw_mode().context("the terminal is gone")?;
+    execute!(std::io::stdout(), EnterAlternateScreen).context("the terminal is gone")?;
+    terminal.clear().context("the terminal is gone")
+}
