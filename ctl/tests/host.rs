@@ -392,6 +392,10 @@ fn an_agent_that_does_not_know_a_question_is_older() {
                 err.contains("older than this dsmilctl") && err.contains("`systemctl restart dsmil-agent`"),
                 "{err}"
             );
+            let (_, err, code) = ctl(dir, &["top", "--once"]);
+            assert!(code == 2 && err.contains("does not know `latest`"), "{err}");
+            let (_, err, code) = ctl(dir, &["top"]);
+            assert!(code == 2 && err.contains("there is no terminal here"), "{err}");
         },
     );
 }
@@ -401,7 +405,7 @@ fn wrong_usage_exits_2_and_help_names_the_exit_codes() {
     for args in [&["upside-down"][..], &["status", "--colour"], &[]] {
         assert_eq!(ctl(Path::new("/nonexistent"), args).2, 2, "{args:?}");
     }
-    for verb in ["status", "doctor", "gaps", "spool"] {
+    for verb in ["status", "doctor", "top", "bundle", "gaps", "spool"] {
         let (out, _, code) = ctl(Path::new("/nonexistent"), &[verb, "--help"]);
         assert!(code == 0 && out.contains("Exit codes: 0"), "{out}");
         assert!(out.contains("/run/dsmil/agent.sock") && out.contains("--json"), "{out}");

@@ -158,13 +158,13 @@ pub(super) fn span_ms(millis: u64) -> String {
     if millis < 2_000 { format!("{millis} ms") } else { span(millis / 1000) }
 }
 
-/// Bytes in MiB, or KiB below one, or GiB from ten of them on.
+/// Bytes in KiB, MiB or GiB, the largest of which there is a whole one.
 pub(super) fn size(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
     const GIB: u64 = 1 << 30;
     let tenths = |unit: u64| format!("{}.{}", bytes / unit, bytes % unit * 10 / unit);
     match bytes {
-        _ if bytes >= 10 * GIB => format!("{} GiB", tenths(GIB)),
+        _ if bytes >= GIB => format!("{} GiB", tenths(GIB)),
         _ if bytes >= MIB => format!("{} MiB", tenths(MIB)),
         _ => format!("{} KiB", bytes.div_ceil(1024)),
     }
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!([span(3_600), span(90_061), span(86_400 + 59)], ["1 h", "1 d 1 h", "1 d"]);
         assert_eq!([span_ms(1_999), span_ms(2_000)], ["1999 ms", "2 s"]);
         assert_eq!([size(1), size(1 << 20), size((3 << 20) / 2)], ["1 KiB", "1.0 MiB", "1.5 MiB"]);
-        assert_eq!([size(9 << 30), size(25 << 29)], ["9216.0 MiB", "12.5 GiB"]);
+        assert_eq!([size((1 << 30) - 1), size(25 << 29)], ["1023.9 MiB", "12.5 GiB"]);
         assert_eq!([count(1, "batch", "batches"), count(2, "batch", "batches")], ["1 batch", "2 batches"]);
     }
 

@@ -5,7 +5,7 @@ use dsmil_agent::status::Status;
 use dsmil_protocol::ids::HostName;
 use dsmil_runtime::clock::Clock;
 use e2e::fleet::{AgentProc, Centre, Fleet, Parents, Ports, Program, eventually};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -106,7 +106,7 @@ struct Looked {
 }
 
 impl Looked {
-    /// Opens it; script(1) makes the terminal.
+    /// Opens it; script(1) makes the terminal, which does not know its size, as a serial console.
     async fn open(fleet: &Fleet, agent: &AgentProc<'_>, clock: &Clock) -> anyhow::Result<Self> {
         let (ctl, socket) = (fleet.launcher().path(Program::Ctl), agent.socket());
         let top = format!("echo pid $$ end; exec {} host top --socket {}", ctl.display(), socket.display());
@@ -145,10 +145,13 @@ impl Looked {
         Ok(stdin.flush().await?)
     }
 
-    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+    fn pid(&self) -> anyhow::Result<Pid> {
         let pid = self.seen.split_whitespace().skip_while(|word| *word != "pid").nth(1).context("its process id")?;
-        let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw).context("a process id")?;
-        Ok(rustix::process::kill_process(pid, signal)?)
+        pid.parse().ok().and_then(Pid::from_raw).context("a process id")
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        Ok(rustix::process::kill_process(self.pid()?, signal)?)
     }
 }
 
@@ -166,6 +169,14 @@ async fn the_terminal_is_given_back_by_keys_and_by_signals_and_pages_turn() -> a
     looked.press(b"q").await?;
     looked.until(LEFT).await?;
     ensure!(looked.child.wait().await?.success(), "quitting is no failure");
+    // The window is closed: nobody is left to ask for the end, and nobody to draw for.
+    let mut closed = Looked::open(&fleet, &agent, &clock).await?;
+    let pid = closed.pid()?;
+    closed.child.kill().await?;
+    // Nobody may be there to take it in: then its shell is left, and does nothing.
+    let stat = || std::fs::read_to_string(Path::new("/proc").join(pid.as_raw_nonzero().to_string()).join("stat"));
+    let is_gone = || stat().map_or(true, |stat| stat.contains(") Z "));
+    eventually(&clock, "top ends with its terminal", PATIENCE, || std::future::ready(Ok(is_gone()))).await?;
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
         let mut looked = Looked::open(&fleet, &agent, &clock).await?;
         looked.signal(signal)?;

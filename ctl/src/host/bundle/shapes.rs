@@ -73,7 +73,7 @@ impl Shapes {
         let mut text = self.spiffe(text, names);
         let some = |kind: Kind| move |value: &str| Some((kind, value.to_owned()));
         text = replaced(&self.uuid, &text, 0, some(Kind::Uuid), names);
-        text = replaced(&self.mac, &text, 0, |value| Some((Kind::Mac, value.replace('-', ":"))), names);
+        text = replaced(&self.mac, &text, 0, mac, names);
         text = replaced(&self.ipv6, &text, 0, ipv6, names);
         text = replaced(&self.ipv4, &text, 0, ipv4, names);
         text = replaced(&self.mail, &text, 0, mail, names);
@@ -126,6 +126,12 @@ fn replaced(
     }
     out.push_str(&text[copied..]);
     out
+}
+
+/// A hardware address that is somebody's: not that for all, and not that of an interface without one.
+fn mac(value: &str) -> Option<(Kind, String)> {
+    let is_everybodys = value.bytes().all(|b| b":-0".contains(&b)) || value.bytes().all(|b| b":-fF".contains(&b));
+    (!is_everybodys).then(|| (Kind::Mac, value.replace('-', ":")))
 }
 
 /// An address that is somebody's; those that every machine has say nothing.

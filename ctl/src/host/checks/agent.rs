@@ -102,21 +102,23 @@ pub(super) fn configuration(facts: &Facts) -> Vec<Finding> {
             let remedy = "mend it; `dsmil-agent check` agrees when it reads; then `systemctl restart dsmil-agent`";
             vec![Finding::trouble(CONFIGURATION, what.clone(), remedy)]
         }
-        Some(Configured::Read(read)) => configured(read),
+        Some(Configured::Read(read)) => configured(read, facts.unit.as_ref().is_some_and(|unit| unit.load == "loaded")),
     }
 }
 
-fn configured(read: &ConfigFacts) -> Vec<Finding> {
+fn configured(read: &ConfigFacts, is_installed: bool) -> Vec<Finding> {
     let files = count(read.files as u64, "file", "files");
     let reads = format!("{} reads ({files})", read.path.display());
     let Some(findings) = &read.findings else {
         let what = format!("{reads}; whether it fits the host can be seen by root and the agent's user only");
         return vec![Finding::unseen(CONFIGURATION, what, "`sudo dsmilctl host doctor`")];
     };
+    // systemd makes the socket's folder when it starts the service, and removes it when that ends.
+    let findings: Vec<_> = findings.iter().filter(|finding| !(is_installed && finding.key == "socket")).collect();
     if findings.is_empty() {
         return vec![Finding::ok(CONFIGURATION, format!("{reads} and fits this host"))];
     }
-    let found = |finding: &dsmil_agent::config::Finding| {
+    let found = |finding: &&dsmil_agent::config::Finding| {
         let (what, remedy) = (format!("`{}`: {}", finding.key, finding.what), finding.remedy.clone());
         match finding.severity {
             Severity::Error => Finding::trouble(CONFIGURATION, what, remedy),

@@ -38,7 +38,8 @@ pub(super) fn link(facts: &Facts) -> Vec<Finding> {
         LinkState::Offline { reason, .. } => Finding::trouble(
             LINK,
             format!("the link is down: {reason}"),
-            "`dsmilctl host doctor` looks whether the aggregator can be reached; nothing is lost while the spool has room",
+            "how far one gets towards the aggregator is in the findings of `network` (`dsmilctl host doctor`); nothing is lost \
+             while the spool has room",
         ),
         LinkState::Refused { code, remedy, .. } => {
             Finding::trouble(LINK, format!("the link is refused: {code}"), remedy.clone())

@@ -386,6 +386,16 @@ fn what_a_status_says_is_what_its_own_screen_names() {
 }
 
 #[test]
+fn the_folder_that_systemd_makes_for_the_socket_is_not_missed_while_the_service_is_stopped() {
+    let (what, remedy) = ("/run/dsmil is not a directory".into(), "make it".into());
+    let missing = ConfigFinding { severity: Severity::Error, key: "socket", what, remedy };
+    let facts = of_config(configured(|config| config.findings = Some(vec![missing])));
+    let states = |facts: &Facts| agent::configuration(facts).iter().map(|finding| finding.state).collect::<Vec<_>>();
+    assert_eq!(states(&facts), [State::Ok]);
+    assert_eq!(states(&Facts { unit: None, ..facts }), [State::Trouble]);
+}
+
+#[test]
 fn with_a_link_an_aggregator_that_is_away_is_no_trouble_yet() {
     let away = |address: &str| Peer { address: address.into(), ..peer(Reach::Silent { address: self::address() }) };
     let facts = Facts { peers: vec![away("agg:8100"), away("other:8100")], ..well() };

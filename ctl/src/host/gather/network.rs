@@ -52,13 +52,18 @@ pub(in super::super) async fn reach(peers: Vec<(Role, String)>, clock: &Clock) -
 
 async fn try_peer(peer: &str, clock: &Clock) -> Reach {
     let resolved = tokio::select! {
-        resolved = dial::resolve(peer) => resolved.map_err(|error| error.to_string()),
+        resolved = dial::resolve(peer) => resolved.map_err(|error| in_short(&error.to_string())),
         () = clock.sleep(RESOLVE_WITHIN) => Err(format!("no DNS answered within {} s", RESOLVE_WITHIN.as_secs())),
     };
     match resolved {
         Err(why) => Reach::NoAddress { why },
         Ok(address) => knock(address, clock).await.unwrap_or_else(|error| refused(address, &error)),
     }
+}
+
+/// What a resolver says, without the question in its own notation: the name stands before it.
+fn in_short(error: &str) -> String {
+    error.split(" for Query").next().unwrap_or(error).to_owned()
 }
 
 fn refused(address: SocketAddr, error: &io::Error) -> Reach {

@@ -2,6 +2,9 @@
 //!
 //! The agent is asked on a thread of its own: one that hangs must not take the keys with it. The terminal is given back at the
 //! end, after a panic (ratatui's hook does that) and at the signals that end a program.
+//!
+//! A terminal that is gone, with its window or its SSH session, is noticed here before crossterm reads it: it would read the end
+//! of it for ever, at the cost of a core. Should that happen all the same, the thread that waits for signals ends the program.
 
 use super::super::ask::AskError;
 use super::feed::{Follower, Told, told};
@@ -11,12 +14,16 @@ use super::view::{View, Wish};
 use anyhow::{Context, bail};
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
-use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
+use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode, size};
+use ratatui::layout::Rect;
+use ratatui::{DefaultTerminal, TerminalOptions, Viewport};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -29,6 +36,10 @@ use std::time::Duration;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long after a whole second the agent is asked: it has sampled by then.
 const AFTER_TICK: Duration = Duration::from_millis(120);
+/// How long the screen has to end after a signal.
+const GRACE: Duration = Duration::from_secs(1);
+/// What a terminal that cannot be written or read any more is.
+const GONE: &str = "the terminal is gone";
 /// Seconds without a newer tick from which on the picture is called old: one may come late.
 const OLD_AFTER_S: u64 = 3;
 
@@ -37,18 +48,44 @@ pub(super) fn run(socket: &Path, theme: Theme) -> anyhow::Result<()> {
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         bail!("there is no terminal here: `dsmilctl host top --once` prints one picture, `--json` its figures");
     }
-    let ends = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGHUP, SIGINT, SIGQUIT] {
-        signal_hook::flag::register(signal, Arc::clone(&ends)).context("signals cannot be received")?;
-    }
     let clock = Clock::real();
+    let ends = await_signals(&clock).context("signals cannot be received")?;
     let (ask, answers) = start(socket, &clock);
-    let mut terminal = ratatui::try_init().context("the terminal cannot be used: try `dsmilctl host top --once`")?;
+    let mut terminal = open().context("the terminal cannot be used: try `dsmilctl host top --once`")?;
     let screen =
         Screen { clock, theme, ask, answers, ends, follower: Follower::default(), view: View::default(), model: None };
     let outcome = screen.run(&mut terminal);
     ratatui::restore();
     outcome
+}
+
+/// Takes the terminal. A serial console does not know its size and says 0: it is taken for the smallest that there are.
+fn open() -> std::io::Result<DefaultTerminal> {
+    let (width, height) = size()?;
+    if width > 0 && height > 0 {
+        return ratatui::try_init();
+    }
+    ratatui::try_init_with_options(TerminalOptions { viewport: Viewport::Fixed(Rect::new(0, 0, 80, 24)) })
+}
+
+/// Starts the thread that waits for the signals that end a program. What it returns is true after the first of them; if the
+/// program is still there a second later, the thread ends it.
+fn await_signals(clock: &Clock) -> std::io::Result<Arc<AtomicBool>> {
+    let ends = Arc::new(AtomicBool::new(false));
+    let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT, SIGQUIT])?;
+    let told = Arc::clone(&ends);
+    Supervisor::new(clock.clone()).thread("signals", OnFailure::Note, move || {
+        if signals.forever().next().is_some() {
+            told.store(true, Ordering::Relaxed);
+            // Nobody ever sends: this is the second that the screen has.
+            let (_keep, nothing) = sync_channel::<()>(1);
+            let _ = nothing.recv_timeout(GRACE);
+            ratatui::restore();
+            std::process::exit(0);
+        }
+        Ok::<(), Infallible>(())
+    });
+    Ok(ends)
 }
 
 /// Starts the thread that asks, each time when told to.
@@ -97,8 +134,12 @@ impl Screen {
             if std::mem::take(&mut has_changed) {
                 self.draw(terminal, trouble.as_deref())?;
             }
-            if event::poll(LOOK_EVERY).context("the terminal is gone")? {
-                match self.answer(&event::read().context("the terminal is gone")?) {
+            if is_gone()? {
+                return Ok(());
+            }
+            // What it waited for, or another size, which is no input.
+            if event::poll(Duration::ZERO).context(GONE)? {
+                match self.answer(&event::read().context(GONE)?) {
                     Wish::Quit => return Ok(()),
                     Wish::Suspend => suspend(terminal)?,
                     Wish::Look => {}
@@ -136,7 +177,7 @@ impl Screen {
         let trouble = trouble.or(stands).map(|why| (why, age_s));
         let scene = Scene { model: self.model.as_ref(), trouble, has_keys: true };
         let drawn = terminal.draw(|frame| paint(&scene, &self.view, self.theme, frame.area(), frame.buffer_mut()));
-        drawn.context("the terminal is gone")?;
+        drawn.context(GONE)?;
         Ok(())
     }
 
@@ -149,11 +190,23 @@ impl Screen {
     }
 }
 
+/// Waits for input, for [`LOOK_EVERY`] at most. Whether the terminal has hung up instead.
+fn is_gone() -> anyhow::Result<bool> {
+    let stdin = std::io::stdin();
+    let mut input = [PollFd::new(&stdin, PollFlags::IN)];
+    let patience = Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK_EVERY.subsec_nanos()) };
+    match poll(&mut input, Some(&patience)) {
+        // A signal: of another size, or the end.
+        Ok(_) | Err(Errno::INTR) => Ok(input[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)),
+        Err(error) => Err(error).context(GONE),
+    }
+}
+
 /// Gives the terminal back, stops as Ctrl-Z does, and takes it again when it is continued.
 fn suspend(terminal: &mut DefaultTerminal) -> anyhow::Result<()> {
     ratatui::restore();
     kill_process(getpid(), Signal::TSTP).context("it cannot be put aside")?;
-    enable_raw_mode().context("the terminal is gone")?;
-    execute!(std::io::stdout(), EnterAlternateScreen).context("the terminal is gone")?;
-    terminal.clear().context("the terminal is gone")
+    enable_raw_mode().context(GONE)?;
+    execute!(std::io::stdout(), EnterAlternateScreen).context(GONE)?;
+    terminal.clear().context(GONE)
 }
