@@ -1,7 +1,7 @@
 //! The rows of a real host: every sensor asked at once, and given until a deadline.
 
 use super::columns::{Columns, Size};
-use super::worker::{self, Answer, Countdown, Desk, Outcome, Placed, Request};
+use super::worker::{Answer, Countdown, Desk, Instrument, Outcome, Pool, Request};
 use super::{Row, Source};
 use dsmil_authority::Values;
 use dsmil_protocol::ids::Tick;
@@ -9,10 +9,10 @@ use dsmil_protocol::metric::{Metric, MetricSet, Scale};
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Supervisor;
 use dsmil_sensors::root::Root;
-use dsmil_sensors::{Form, Reading, Sensor, SensorError, WaitsFor};
+use dsmil_sensors::{Form, Reading, Sensor, SensorError};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -20,6 +20,8 @@ use tokio::sync::watch;
 /// to the spool and the uplink.
 pub const DEADLINE: Duration = Duration::from_millis(400);
 
+/// A sensor that has not answered for this long hangs or crawls: another thread goes on with those behind it.
+pub(super) const HELP_AFTER: Duration = Duration::from_millis(20);
 /// What a sensor may cost a second, of a core: a host with ten thousand mounts has better uses for its cores than to be asked
 /// about each of them each second. Ordinary sensors cost a hundredth of this.
 const COST_PER_SECOND: Duration = Duration::from_millis(10);
@@ -63,6 +65,7 @@ pub struct SensorReport {
 pub struct HostSource {
     clock: Clock,
     slots: Vec<Slot>,
+    pool: Pool,
     answers: Receiver<Answer>,
     countdown: Arc<Countdown>,
     set: Arc<MetricSet>,
@@ -77,9 +80,8 @@ struct Slot {
     own_interval_s: u16,
     /// Seconds between two readings that cost no more than a sensor may.
     affordable_s: u16,
-    requests: SyncSender<Request>,
-    /// Absent while the sensor has it.
-    reading: Option<Reading>,
+    /// Absent while it reads.
+    instrument: Option<Instrument>,
     /// Its metrics differ from those in the set.
     changed: bool,
     /// Its columns in the set.
@@ -94,22 +96,21 @@ struct Slot {
     cut: bool,
     verdict: Verdict,
     took: Option<Duration>,
+    /// How long it took when it answered last, in time or not.
+    usually_took: Duration,
 }
 
 impl HostSource {
-    /// Starts the threads of `sensors`, which end when the source is dropped.
+    /// A source whose threads end when it is dropped.
     pub fn new(clock: Clock, supervisor: &Supervisor, root: Arc<Root>, sensors: Vec<Box<dyn Sensor>>) -> Self {
         let (sender, answers) = channel();
         let countdown = Countdown::new();
         let desk = Desk { root, clock: clock.clone(), answers: sender, countdown: Arc::clone(&countdown) };
-        let described: Vec<_> = sensors.iter().map(|sensor| (sensor.name(), sensor.interval_s())).collect();
-        let requests = threads(supervisor, &desk, sensors);
-        let slots = described.into_iter().zip(requests).map(|((name, own_interval_s), requests)| Slot {
-            name,
-            own_interval_s,
+        let slots = sensors.into_iter().map(|sensor| Slot {
+            name: sensor.name(),
+            own_interval_s: sensor.interval_s(),
             affordable_s: 1,
-            requests,
-            reading: Some(Reading::new()),
+            instrument: Some(Instrument { sensor, reading: Reading::new() }),
             changed: true,
             columns: 0..0,
             off: false,
@@ -118,12 +119,14 @@ impl HostSource {
             cut: false,
             verdict: Verdict::Ok,
             took: None,
+            usually_took: Duration::ZERO,
         });
         let slots: Vec<Slot> = slots.collect();
         let reports = watch::Sender::new(slots.iter().map(Slot::report).collect());
         // Until it follows others: every sensor as often as it wants.
         let settings = watch::channel(Arc::default()).1;
-        Self { clock, slots, answers, countdown, set: Arc::new(Columns::new().finish()), settings, reports }
+        let (pool, set) = (Pool::new(supervisor, desk), Arc::new(Columns::new().finish()));
+        Self { clock, slots, pool, answers, countdown, set, settings, reports }
     }
 
     /// How each sensor did at the last tick.
@@ -137,10 +140,17 @@ impl HostSource {
         Arc::clone(&self.countdown)
     }
 
+    /// How many threads ask sensors.
+    #[cfg(test)]
+    pub(super) fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
     /// Waits until no sensor has anything left to answer.
     #[cfg(test)]
     pub(super) async fn until_answered(&mut self) {
-        while self.slots.iter().any(|slot| slot.reading.is_none()) {
+        while self.slots.iter().any(|slot| slot.instrument.is_none()) {
+            self.pool.help();
             self.take_answers(Tick(u64::MAX));
             tokio::task::yield_now().await;
         }
@@ -160,24 +170,27 @@ impl HostSource {
         }
     }
 
+    /// Has everybody read who is due and has answered. The quick ones go first: nobody waits behind one that is known to
+    /// be slow.
     fn ask(&mut self, tick: Tick) {
-        let is_asked = |slot: &Slot| slot.is_due && slot.reading.is_some();
-        self.countdown.start(tick, self.slots.iter().filter(|slot| is_asked(slot)).count());
-        for (sensor, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_due) {
-            let Some(reading) = slot.reading.take() else { continue };
-            // The channel has a place for each reading that can be here: this cannot fail while the thread lives, and a
-            // dead one's sensors are late for ever, which is what their verdicts will say.
-            let _ = slot.requests.try_send(Request { sensor, tick, reading });
+        let mut requests = Vec::new();
+        for (place, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| slot.is_due) {
+            let Some(instrument) = slot.instrument.take() else { continue };
+            requests.push((slot.usually_took, Request { place, tick, instrument }));
             slot.verdict = Verdict::Late { since: tick };
             slot.took = None;
         }
+        requests.sort_by_key(|(usually_took, _)| *usually_took);
+        self.countdown.start(tick, requests.len());
+        self.pool.ask(requests.into_iter().map(|(_, request)| request).collect());
     }
 
     /// Takes the answers that are in. A late one's values are of another time and are dropped, its metrics count.
     fn take_answers(&mut self, tick: Tick) {
-        while let Ok(Answer { sensor, tick: of, mut reading, outcome, took, cost }) = self.answers.try_recv() {
-            let slot = &mut self.slots[sensor];
+        while let Ok(Answer { place, tick: of, mut instrument, outcome, took, cost }) = self.answers.try_recv() {
+            let (slot, reading) = (&mut self.slots[place], &mut instrument.reading);
             slot.pays_for(cost);
+            slot.usually_took = took;
             slot.changed |= reading.take_changed();
             if of == tick {
                 slot.took = Some(took);
@@ -190,7 +203,7 @@ impl HostSource {
                     Outcome::Panicked => Verdict::Panicked,
                 };
             }
-            slot.reading = Some(reading);
+            slot.instrument = Some(instrument);
         }
     }
 
@@ -228,7 +241,8 @@ impl HostSource {
         }
         for slot in &self.slots {
             // A reading that is back from an earlier tick has metrics, but no value of this one.
-            let fresh = slot.reading.as_ref().filter(|_| slot.is_due && !matches!(slot.verdict, Verdict::Late { .. }));
+            let is_fresh = slot.is_due && !matches!(slot.verdict, Verdict::Late { .. });
+            let fresh = slot.instrument.as_ref().filter(|_| is_fresh).map(|instrument| &instrument.reading);
             let end = values.len() + slot.columns.len();
             values.extend(fresh.into_iter().flat_map(Reading::values).take(slot.columns.len()));
             values.resize(end, None);
@@ -237,15 +251,18 @@ impl HostSource {
     }
 }
 
-/// Starts the threads, and gives back whom to ask, sensor by sensor.
-fn threads(supervisor: &Supervisor, desk: &Desk, sensors: Vec<Box<dyn Sensor>>) -> Vec<SyncSender<Request>> {
-    let places: Vec<bool> = sensors.iter().map(|sensor| sensor.waits_for() == WaitsFor::Memory).collect();
-    let (shared, own): (Vec<Placed>, Vec<Placed>) =
-        sensors.into_iter().enumerate().partition(|(place, _)| places[*place]);
-    let start = |name, sensors| worker::start(supervisor, desk.clone(), name, sensors);
-    let shared = (!shared.is_empty()).then(|| start("memory", shared));
-    let mut own = own.into_iter().map(|sensor| start(sensor.1.name(), vec![sensor]));
-    places.into_iter().filter_map(|is_shared| if is_shared { shared.clone() } else { own.next() }).collect()
+/// Waits until everybody has answered, or the deadline. While somebody hangs, others help those behind.
+async fn until_answered_or(deadline: Duration, clock: &Clock, countdown: &Countdown, pool: &Pool) {
+    loop {
+        let now = clock.mono();
+        if now >= deadline {
+            return;
+        }
+        tokio::select! {
+            () = countdown.finished() => return,
+            () = clock.sleep_until(deadline.min(now.saturating_add(HELP_AFTER))) => pool.help(),
+        }
+    }
 }
 
 impl Source for HostSource {
@@ -255,10 +272,7 @@ impl Source for HostSource {
         self.take_answers(tick); // Of sensors that hung: they are asked again.
         self.plan(tick);
         self.ask(tick);
-        tokio::select! {
-            () = self.countdown.finished() => {}
-            () = self.clock.sleep_until(deadline) => {}
-        }
+        until_answered_or(deadline, &self.clock, &self.countdown, &self.pool).await;
         self.take_answers(tick);
         self.renew_set();
         let row = self.row(tick, wall_ms);
@@ -293,9 +307,9 @@ impl Slot {
     /// What it has to report. The metrics of a sensor that hangs stay as they were in `set`, so that its hanging does not
     /// change the set.
     fn metrics<'a>(&'a self, set: &'a MetricSet) -> Box<dyn Iterator<Item = &'a Metric> + 'a> {
-        match &self.reading {
+        match &self.instrument {
             _ if self.off => Box::new(std::iter::empty()),
-            Some(reading) => Box::new(reading.metrics()),
+            Some(instrument) => Box::new(instrument.reading.metrics()),
             None => Box::new(set.metrics()[self.columns.clone()].iter()),
         }
     }

@@ -10,7 +10,7 @@ use dsmil_runtime::clock::ManualClock;
 use dsmil_runtime::supervise::{Drained, Supervisor};
 use dsmil_sensors::root::Root;
 use dsmil_sensors::tree::{Tree, series};
-use dsmil_sensors::{Form, MAX_SENSOR_METRICS, Reading, Sensor, SensorError, WaitsFor, all};
+use dsmil_sensors::{Form, MAX_SENSOR_METRICS, Reading, Sensor, SensorError, all};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -25,7 +25,7 @@ enum Act {
 }
 
 /// Does what it is told, and hangs until it is told.
-struct Puppet(&'static str, WaitsFor, Mutex<Receiver<Act>>);
+struct Puppet(&'static str, Mutex<Receiver<Act>>);
 
 impl Sensor for Puppet {
     fn name(&self) -> &'static str {
@@ -36,12 +36,8 @@ impl Sensor for Puppet {
         "a test"
     }
 
-    fn waits_for(&self) -> WaitsFor {
-        self.1
-    }
-
     fn read(&mut self, _: &Root, out: &mut Reading) -> Result<(), SensorError> {
-        let act = self.2.get_mut().expect("one thread").recv().unwrap_or(Act::Push(Vec::new()));
+        let act = self.1.get_mut().expect("one thread").recv().unwrap_or(Act::Push(Vec::new()));
         let (metrics, end) = match act {
             Act::Push(metrics) => (metrics, Ok(())),
             Act::Fail(metrics) => (metrics, Err(SensorError::Missing { file: "x" })),
@@ -62,17 +58,13 @@ struct Stage {
 }
 
 fn stage(names: &[&'static str]) -> Stage {
-    stage_of(&names.iter().map(|name| (*name, WaitsFor::Device)).collect::<Vec<_>>())
-}
-
-fn stage_of(sensors: &[(&'static str, WaitsFor)]) -> Stage {
     let (clock, time) = Clock::manual();
     let supervisor = Supervisor::new(clock.clone());
-    let (hands, puppets): (Vec<_>, Vec<_>) = sensors
+    let (hands, puppets): (Vec<_>, Vec<_>) = names
         .iter()
-        .map(|(name, waits_for)| {
+        .map(|name| {
             let (hand, acts) = channel();
-            (hand, Box::new(Puppet(name, *waits_for, Mutex::new(acts))) as Box<dyn Sensor>)
+            (hand, Box::new(Puppet(name, Mutex::new(acts))) as Box<dyn Sensor>)
         })
         .unzip();
     let root = Arc::new(Tree::new().root());
@@ -84,6 +76,17 @@ impl Stage {
     async fn tick(&mut self, tick: u64, silent: usize) -> Row {
         let (countdown, time) = (self.source.countdown(), self.time.clone());
         let pass_time = async {
+            // Each of them holds a thread until another one helps those behind it.
+            for _ in 0..silent {
+                while countdown.current() != Tick(tick) {
+                    tokio::task::yield_now().await;
+                }
+                time.advance(HELP_AFTER);
+                // The other side sees each of these steps, whichever of the two is polled first.
+                for _ in 0..4 {
+                    tokio::task::yield_now().await;
+                }
+            }
             if silent > 0 {
                 while countdown.current() != Tick(tick) || countdown.outstanding() > silent {
                     tokio::task::yield_now().await;
@@ -140,21 +143,54 @@ async fn a_hung_sensor_costs_its_own_values_only() {
 }
 
 #[tokio::test]
-async fn those_that_wait_for_memory_share_a_thread_and_no_device_holds_it_up() {
-    let mut stage = stage_of(&[("a", WaitsFor::Memory), ("b", WaitsFor::Device), ("c", WaitsFor::Memory)]);
-    stage.hands[0].send(push(&[("x", 1)])).expect("a sensor");
-    stage.hands[2].send(push(&[("z", 3)])).expect("a sensor");
-    let row = stage.tick(1, 1).await;
-    assert_eq!((value(&row, "x"), value(&row, "z")), (Some(1), Some(3)));
-    assert_eq!(stage.verdicts(), [Verdict::Ok, Verdict::Late { since: Tick(1) }, Verdict::Ok]);
-    // Sharing is what saves their stacks: the one behind waits for the one before.
-    stage.hands[1].send(push(&[])).expect("a sensor");
-    stage.source.until_answered().await;
-    stage.hands[1].send(push(&[])).expect("a sensor");
-    stage.hands[2].send(push(&[("z", 4)])).expect("a sensor");
+async fn one_thread_asks_all_until_somebody_hangs_and_again_when_it_is_over() {
+    let mut stage = stage(&["a", "b", "c", "d"]);
+    let all = |stage: &Stage, silent: &[usize]| {
+        for (place, hand) in stage.hands.iter().enumerate().filter(|(place, _)| !silent.contains(place)) {
+            hand.send(push(&[(["w", "x", "y", "z"][place], 1)])).expect("a sensor");
+        }
+    };
+    all(&stage, &[]);
+    stage.tick(1, 0).await;
+    assert_eq!(stage.source.threads(), 1);
+    all(&stage, &[0, 2]);
     let row = stage.tick(2, 2).await;
-    assert_eq!((value(&row, "x"), value(&row, "z")), (None, None));
-    assert_eq!(stage.verdicts()[1], Verdict::Ok);
+    assert_eq!((value(&row, "x"), value(&row, "z")), (Some(1), Some(1)), "those behind them are read all the same");
+    assert_eq!((value(&row, "w"), value(&row, "y")), (None, None));
+    assert_eq!(stage.source.threads(), 3, "one for each that hangs, and one");
+    all(&stage, &[1, 3]);
+    stage.source.until_answered().await;
+    all(&stage, &[]);
+    stage.tick(3, 0).await;
+    assert_eq!(stage.verdicts(), [Verdict::Ok; 4]);
+    // Whoever comes back to find another one idle ends; it may take it a moment.
+    while stage.source.threads() > 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn who_was_slow_is_asked_last() {
+    let mut stage = stage(&["slow", "quick"]);
+    stage.hands[1].send(push(&[("q", 1)])).expect("a sensor");
+    stage.tick(1, 1).await;
+    stage.hands[0].send(push(&[("s", 1)])).expect("a sensor");
+    stage.source.until_answered().await;
+    while stage.source.threads() > 1 {
+        tokio::task::yield_now().await;
+    }
+    // With nobody to help: had it been asked first, the other one would have no answer.
+    stage.hands[1].send(push(&[("q", 2)])).expect("a sensor");
+    let countdown = stage.source.countdown();
+    let time = stage.time.clone();
+    let pass_time = async {
+        while countdown.current() != Tick(2) || countdown.outstanding() > 1 {
+            tokio::task::yield_now().await;
+        }
+        time.advance(DEADLINE);
+    };
+    let row = tokio::join!(stage.source.collect(Tick(2)), pass_time).0;
+    assert_eq!(value(&row, "q"), Some(2));
 }
 
 #[tokio::test]

@@ -1,17 +1,19 @@
 //! Threads that ask sensors: what a device does not answer holds up nobody else.
 //!
-//! A sensor that may wait for a device has a thread of its own. Those that read the kernel's memory answer at once and share
-//! one: thirty stacks and thirty wake-ups a second would be most of what they cost.
+//! On an ordinary host one thread asks them all, one after the other, within some milliseconds: fifty stacks, heaps and wake-ups
+//! a second would be most of what they cost. When it does not come back for a moment, another one goes on with those that
+//! wait; whoever comes back to find that there is one already ends. So there is a thread for each sensor that hangs, and one.
 
 use dsmil_protocol::ids::Tick;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
 use dsmil_sensors::root::Root;
 use dsmil_sensors::{Reading, Sensor, SensorError};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{SendError, Sender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -19,21 +21,31 @@ use tokio::sync::Notify;
 /// full backtrace among them, pass with a quarter of it in a debug build.
 const STACK: usize = 128 << 10;
 
-/// "Read now", with the reading to fill.
+/// Threads at most: so many sensors can hang at a time before the others wait for them. The unit's `TasksMax=` has room for
+/// them beside all else.
+const MAX_THREADS: usize = 32;
+
+/// A sensor with the reading that it fills: here while it rests, with a thread while it reads.
+pub(super) struct Instrument {
+    pub(super) sensor: Box<dyn Sensor>,
+    pub(super) reading: Reading,
+}
+
+/// "Read now".
 pub(super) struct Request {
     /// Which sensor, by its place among them.
-    pub(super) sensor: usize,
+    pub(super) place: usize,
     pub(super) tick: Tick,
-    pub(super) reading: Reading,
+    pub(super) instrument: Instrument,
 }
 
 /// A sensor's answer.
 pub(super) struct Answer {
     /// Which sensor, by its place among them.
-    pub(super) sensor: usize,
+    pub(super) place: usize,
     /// The tick it was asked for, perhaps long ago.
     pub(super) tick: Tick,
-    pub(super) reading: Reading,
+    pub(super) instrument: Instrument,
     pub(super) outcome: Outcome,
     /// How long the sensor took.
     pub(super) took: Duration,
@@ -105,48 +117,126 @@ pub(super) struct Desk {
     pub(super) countdown: Arc<Countdown>,
 }
 
-/// A sensor and its place among them.
-pub(super) type Placed = (usize, Box<dyn Sensor>);
-
-/// Starts a thread called `name` for `sensors`. It ends when the last of the returned sender is dropped, or never if one of
-/// them hangs.
-pub(super) fn start(
-    supervisor: &Supervisor,
+/// The threads. They end when it is dropped, those that hang when they come back.
+pub(super) struct Pool {
+    supervisor: Supervisor,
     desk: Desk,
-    name: &'static str,
-    sensors: Vec<Placed>,
-) -> SyncSender<Request> {
-    // A place each: a sensor is not asked again until it has answered.
-    let (sender, requests) = sync_channel(sensors.len());
-    supervisor.thread_with_stack(name, STACK, OnFailure::Stop, move || {
-        serve(&desk, sensors, &requests);
-        Ok::<(), Infallible>(())
-    });
-    sender
+    shared: Arc<Shared>,
 }
 
-fn serve(desk: &Desk, mut sensors: Vec<Placed>, requests: &Receiver<Request>) {
-    while let Ok(Request { sensor: number, tick, mut reading }) = requests.recv() {
-        let Some((_, sensor)) = sensors.iter_mut().find(|(place, _)| *place == number) else { continue };
-        let (begin, worked) = (desk.clock.mono(), desk.clock.thread_cpu());
-        reading.begin();
-        // A sensor that panicked is asked again: its buffers may hold anything, and it must expect anything of them.
-        let result = std::panic::catch_unwind(AssertUnwindSafe(|| sensor.read(&desk.root, &mut reading)));
-        let outcome = match result {
-            Ok(Ok(())) => Outcome::Read,
-            Ok(Err(error)) => Outcome::Failed(error),
-            Err(_) => Outcome::Panicked,
-        };
-        if outcome == Outcome::Read {
-            reading.complete()
-        } else {
-            reading.abandon()
-        }
-        let took = desk.clock.mono().saturating_sub(begin);
-        let cost = desk.clock.thread_cpu().saturating_sub(worked);
-        if desk.answers.send(Answer { sensor: number, tick, reading, outcome, took, cost }).is_err() {
-            return; // The sampler is gone.
-        }
-        desk.countdown.answered(tick);
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Something is to be read, or nothing ever again.
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    requests: VecDeque<Request>,
+    threads: usize,
+    idle: usize,
+    is_over: bool,
+}
+
+impl Pool {
+    /// No thread yet.
+    pub(super) fn new(supervisor: &Supervisor, desk: Desk) -> Self {
+        Self { supervisor: supervisor.clone(), desk, shared: Arc::default() }
     }
+
+    /// Has sensors read, in this order.
+    pub(super) fn ask(&self, requests: Vec<Request>) {
+        let mut queue = self.shared.lock();
+        queue.requests.extend(requests);
+        let is_asleep = queue.threads == 0;
+        drop(queue);
+        if is_asleep {
+            self.help();
+        } else {
+            self.shared.more.notify_one();
+        }
+    }
+
+    /// Starts one more thread if somebody still waits to be read.
+    pub(super) fn help(&self) {
+        let mut queue = self.shared.lock();
+        if queue.requests.is_empty() || queue.threads == MAX_THREADS {
+            return;
+        }
+        queue.threads += 1;
+        drop(queue);
+        let (desk, shared) = (self.desk.clone(), Arc::clone(&self.shared));
+        self.supervisor.thread_with_stack("sensors", STACK, OnFailure::Stop, move || {
+            while let Some(request) = shared.next() {
+                // An error is the end of the sampler, and of this with it.
+                let _ = read(&desk, request);
+            }
+            Ok::<(), Infallible>(())
+        });
+    }
+
+    /// How many threads there are.
+    #[cfg(test)]
+    pub(super) fn threads(&self) -> usize {
+        self.shared.lock().threads
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let mut queue = self.shared.lock();
+        queue.is_over = true;
+        queue.requests.clear();
+        drop(queue);
+        self.shared.more.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be read next; nothing if the thread that asks is not needed any more.
+    fn next(&self) -> Option<Request> {
+        let mut queue = self.lock();
+        loop {
+            if let Some(request) = queue.requests.pop_front() {
+                return Some(request);
+            }
+            if queue.is_over || queue.idle > 0 {
+                queue.threads -= 1;
+                return None;
+            }
+            queue.idle += 1;
+            queue = self.more.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.idle -= 1;
+        }
+    }
+}
+
+/// Reads one sensor and answers; an error if nobody listens any more.
+fn read(desk: &Desk, request: Request) -> Result<(), SendError<Answer>> {
+    let Request { place, tick, instrument: Instrument { mut sensor, mut reading } } = request;
+    let (begin, worked) = (desk.clock.mono(), desk.clock.thread_cpu());
+    reading.begin();
+    // A sensor that panicked is asked again: its buffers may hold anything, and it must expect anything of them.
+    let result = std::panic::catch_unwind(AssertUnwindSafe(|| sensor.read(&desk.root, &mut reading)));
+    let outcome = match result {
+        Ok(Ok(())) => Outcome::Read,
+        Ok(Err(error)) => Outcome::Failed(error),
+        Err(_) => Outcome::Panicked,
+    };
+    if outcome == Outcome::Read {
+        reading.complete()
+    } else {
+        reading.abandon()
+    }
+    let took = desk.clock.mono().saturating_sub(begin);
+    let cost = desk.clock.thread_cpu().saturating_sub(worked);
+    let instrument = Instrument { sensor, reading };
+    desk.answers.send(Answer { place, tick, instrument, outcome, took, cost })?;
+    desk.countdown.answered(tick);
+    Ok(())
 }
