@@ -15,6 +15,24 @@ pub(crate) fn needs_loader(path: &Path) -> anyhow::Result<bool> {
     has_interpreter(&bytes).with_context(|| format!("{} is no program for this check", path.display()))
 }
 
+/// The oldest release of glibc that a dynamic program starts with: the newest that one of its symbols names, as in `GLIBC_2.34`.
+pub(crate) fn glibc(path: &Path) -> anyhow::Result<String> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let newest = newest_glibc(&bytes).with_context(|| format!("{} names no symbol of glibc", path.display()))?;
+    Ok(format!("2.{newest}"))
+}
+
+/// Names of versions are text in the file (Linux Standard Base, "Symbol Versioning").
+fn newest_glibc(bytes: &[u8]) -> Option<u32> {
+    const NAME: &[u8] = b"GLIBC_2.";
+    let minor = |at: usize| {
+        let digits: Vec<u8> = bytes[at + NAME.len()..].iter().copied().take_while(u8::is_ascii_digit).take(4).collect();
+        String::from_utf8(digits).ok()?.parse().ok()
+    };
+    let places = bytes.windows(NAME.len()).enumerate().filter(|(_, window)| *window == NAME);
+    places.filter_map(|(at, _)| minor(at)).max()
+}
+
 fn has_interpreter(elf: &[u8]) -> anyhow::Result<bool> {
     ensure!(elf.get(..6) == Some(b"\x7fELF\x02\x01"), "not a 64-bit little-endian ELF file");
     let table = usize::try_from(u64::from_le_bytes(field(elf, 32)?))?;
@@ -59,6 +77,12 @@ mod tests {
     #[test]
     fn this_very_test_is_static_as_everything_here_is() {
         assert!(!needs_loader(&std::env::current_exe().unwrap()).unwrap());
+    }
+
+    #[test]
+    fn the_newest_release_of_glibc_counts() {
+        assert_eq!(newest_glibc(b"x\0GLIBC_2.2.5\0GLIBC_2.34\0GLIBC_2.14\0GLIBC_PRIVATE\0GLIBC_2."), Some(34));
+        assert_eq!(newest_glibc(b"GLIBC_ABI_DT_RELR"), None);
     }
 
     #[test]

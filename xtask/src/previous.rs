@@ -20,6 +20,7 @@ pub(crate) fn packages() -> anyhow::Result<PathBuf> {
     output(checkout.args(["checkout", "--quiet", "--force", "--detach", commit.trim()]).current_dir(&clone))?;
     let packages = clone.join("target/dist-previous");
     succeed(&mut there(&clone, &["build", "--workspace", "--bins"]))?;
+    succeed(&mut there(&clone, &["xtask", "probe"]))?;
     let programs = format!("target/{}/debug", workspace::TARGET);
     let mut dist = there(&clone, &["xtask", "dist", "--debug", "--version-suffix", "~previous"]);
     succeed(dist.args(["--programs", &programs, "--into"]).arg(&packages))?;

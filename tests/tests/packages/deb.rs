@@ -1,6 +1,6 @@
 //! `.deb` packages: their contents, and their scripts where no systemd runs.
 
-use crate::made::{DAEMONS, NAMES, of_environment, output, package, tree};
+use crate::made::{DAEMONS, NAMES, PROBE, of_environment, output, package, program, tree};
 use anyhow::ensure;
 use std::path::Path;
 use std::process::Command;
@@ -22,7 +22,7 @@ fn long_debs_have_their_files_owned_by_root_and_written_to_by_nobody_else() -> a
             ensure!(owner == "root/root", "{line}");
             ensure!(matches!(mode, "drwxr-xr-x" | "-rwxr-xr-x" | "-rw-r--r--"), "{line}");
         }
-        for path in [format!("/usr/bin/{name}"), format!("/usr/share/doc/{name}/copyright")] {
+        for path in [program(name), format!("/usr/share/doc/{name}/copyright")] {
             ensure!(contents.contains(&format!(" .{path}\n")), "{name} lacks {path}:\n{contents}");
         }
         let usr_and_etc =
@@ -63,9 +63,10 @@ fn long_what_debs_say_of_themselves_is_true() -> anyhow::Result<()> {
         ensure!(field("Version")?.starts_with(env!("CARGO_PKG_VERSION")), "{}", field("Version")?);
         ensure!(field("Version")?.contains("~debug"), "nobody is to mistake it for a release: {}", field("Version")?);
     }
-    ensure!(
-        output(dpkg_deb("--field", &package("dsmil-agent", "_amd64.deb")?).arg("Recommends"))?.trim() == "dsmilctl"
-    );
+    let field = |name: &str, field: &str| output(dpkg_deb("--field", &package(name, "_amd64.deb")?).arg(field));
+    ensure!(field("dsmil-agent", "Recommends")?.trim() == "dsmil-probe, dsmilctl");
+    let depends = field(PROBE, "Depends")?;
+    ensure!(depends.contains("libc6 (>= 2.") && depends.contains("dsmil-agent"), "{depends}");
     Ok(())
 }
 
@@ -73,8 +74,9 @@ fn long_what_debs_say_of_themselves_is_true() -> anyhow::Result<()> {
 const LIFE: &str = r#"
 set -e
 test ! -d /run/systemd/system
-dpkg --install /packages/dsmil-agent_*.deb /packages/dsmil-aggregator_*.deb /packages/dsmilctl_*.deb >/dev/null
-dpkg --verify dsmil-agent dsmil-aggregator dsmilctl
+dpkg --install /packages/dsmil-agent_*.deb /packages/dsmil-aggregator_*.deb /packages/dsmilctl_*.deb /packages/dsmil-probe_*.deb >/dev/null
+dpkg --verify dsmil-agent dsmil-aggregator dsmilctl dsmil-probe
+/usr/libexec/dsmil/dsmil-probe --version >/dev/null
 test "$(stat -c '%U %G %a' /var/lib/dsmil/agent)" = 'dsmil dsmil 700'
 test "$(stat -c '%U %G %a' /var/lib/dsmil/aggregator)" = 'dsmil-aggregator dsmil-aggregator 700'
 test "$(stat -c '%U %a' /etc/dsmil/agent.toml.d)" = 'root 755'
@@ -89,6 +91,7 @@ dpkg --install /packages/dsmil-agent_*.deb >/dev/null
 test "$(stat -c '%U %a' /mnt/dsmil-ram/agent)" = 'dsmil 700'
 test -s /mnt/dsmil-ram/agent/spool
 
+dpkg --purge dsmil-probe >/dev/null
 dpkg --remove dsmil-agent >/dev/null
 test -s /etc/dsmil/agent.toml && test -s /var/lib/dsmil/agent/agent.pem && test ! -e /usr/bin/dsmil-agent
 dpkg --purge dsmil-agent >/dev/null

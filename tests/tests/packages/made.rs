@@ -8,7 +8,14 @@ use std::process::{Command, Output};
 pub(crate) const DAEMONS: [(&str, &str, &str); 2] =
     [("dsmil-agent", "agent", "dsmil"), ("dsmil-aggregator", "aggregator", "dsmil-aggregator")];
 /// All packages.
-pub(crate) const NAMES: [&str; 3] = ["dsmil-agent", "dsmil-aggregator", "dsmilctl"];
+pub(crate) const NAMES: [&str; 4] = ["dsmil-agent", PROBE, "dsmil-aggregator", "dsmilctl"];
+/// The one whose program nobody types, and which is not static.
+pub(crate) const PROBE: &str = "dsmil-probe";
+
+/// Where a package has its program.
+pub(crate) fn program(name: &str) -> String {
+    format!("{}/{name}", if name == PROBE { "/usr/libexec/dsmil" } else { "/usr/bin" })
+}
 
 /// The folder of the packages.
 pub(crate) fn folder() -> anyhow::Result<PathBuf> {

@@ -32,7 +32,7 @@ async fn long_an_installed_host_joins_streams_and_leaves_nothing_behind() -> any
     // Without the agent the centre stands as it did.
     machine.run("apt-get purge --yes dsmil-agent")?;
     machine.run("systemctl is-active dsmil-aggregator && test -s /etc/dsmil/aggregator.toml")?;
-    machine.run("apt-get purge --yes dsmil-aggregator dsmilctl")?;
+    machine.run("apt-get purge --yes dsmil-aggregator dsmilctl dsmil-probe")?;
     let left = machine.run(LEFT_BEHIND)?;
     ensure!(left.is_empty(), "left behind:\n{left}");
     Ok(())
@@ -67,7 +67,7 @@ async fn long_an_rpm_does_the_same() -> anyhow::Result<()> {
     fleet.streams(5).await?;
     fleet.accounts_for_every_tick().await?;
 
-    machine.run("rpm --erase dsmil-agent")?;
+    machine.run("rpm --erase $(rpm --query dsmil-probe >/dev/null && echo dsmil-probe) dsmil-agent")?;
     let gone = machine.outcome("systemctl is-active dsmil-agent || mountpoint -q /mnt/dsmil-ram/agent")?;
     ensure!(!gone.status.success(), "something of the agent runs on: {}", machine.words());
     machine.run("test -s /etc/dsmil/agent.toml && test -s /var/lib/dsmil/agent/agent.pem")?;

@@ -5,6 +5,7 @@ mod faults;
 mod fleet;
 mod install;
 mod machine;
+mod probes;
 mod sandbox;
 mod upgrade;
 

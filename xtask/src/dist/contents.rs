@@ -33,14 +33,12 @@ pub(super) fn lay_out(job: &Job<'_>, folder: &Path) -> anyhow::Result<Layout> {
     let Job { package, release, .. } = job;
     let mut layout = Layout::new(folder.to_owned())?;
     let root = workspace::root();
-    layout.copy(&job.folder.join(package.name), &format!("usr/bin/{}", package.name), 0o755)?;
-    if let Some(daemon) = &package.daemon {
-        for folder in daemon.folders {
-            layout.folder(folder)?;
-        }
-        for file in daemon.files {
-            layout.copy(&root.join(file.from), file.to, file.mode)?;
-        }
+    layout.copy(&job.folder.join(package.name), &format!("{}/{}", package.place, package.name), 0o755)?;
+    for folder in package.daemon.as_ref().map_or(&[][..], |daemon| daemon.folders) {
+        layout.folder(folder)?;
+    }
+    for file in package.files() {
+        layout.copy(&root.join(file.from), file.to, file.mode)?;
     }
     let documents = package.documents();
     layout.folder(&documents)?;
@@ -53,8 +51,10 @@ pub(super) fn lay_out(job: &Job<'_>, folder: &Path) -> anyhow::Result<Layout> {
         layout.folder("usr/share/dsmil")?;
         layout.copy(key, "usr/share/dsmil/release.pub", 0o644)?;
     }
-    let manual = manual::page(package, release)?;
-    layout.compressed(&format!("usr/share/man/man1/{}.1", package.name), manual.as_bytes())?;
+    if package.is_command() {
+        let manual = manual::page(package, release)?;
+        layout.compressed(&format!("usr/share/man/man1/{}.1", package.name), manual.as_bytes())?;
+    }
     layout.date(release.time_s)?;
     Ok(layout)
 }

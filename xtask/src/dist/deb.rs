@@ -10,12 +10,14 @@ use std::process::Command;
 use anyhow::Context;
 
 use super::contents::{self, Job};
-use super::packages::{Daemon, Package};
+use super::packages::Package;
 use super::release::{MAINTAINER, REVISION, Release};
 use super::staging::{Entry, Layout};
-use crate::{cargo, workspace};
+use crate::{cargo, elf, workspace};
 
-/// The scripts of a daemon's package, all in packaging/deb.
+/// Where scripts are.
+const FOLDER: &str = "packaging/deb";
+/// The scripts of a package with units.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
 /// Older ones do not know all that the units ask for: `ProcSubset=` came with 247 (Debian 11 has it).
@@ -28,7 +30,7 @@ pub(super) fn build(job: &Job<'_>) -> anyhow::Result<PathBuf> {
     layout.compressed(&format!("{}/changelog.Debian", package.documents()), changelog(package, release)?.as_bytes())?;
     let overrides = overrides(package, release)?;
     layout.file(&format!("usr/share/lintian/overrides/{}", package.name), overrides.as_bytes(), 0o644)?;
-    write_control(package, release, &layout)?;
+    write_control(job, &layout)?;
     layout.date(release.time_s)?;
 
     let name = PathBuf::from(format!("{}_{}_{}.deb", package.name, version(release), release.machine.debian));
@@ -46,7 +48,8 @@ fn version(release: &Release) -> String {
 }
 
 /// What dpkg reads before it unpacks anything.
-fn write_control(package: &Package, release: &Release, layout: &Layout) -> anyhow::Result<()> {
+fn write_control(job: &Job<'_>, layout: &Layout) -> anyhow::Result<()> {
+    let Job { package, release, .. } = job;
     let folder = layout.root().join("DEBIAN");
     fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let write = |name: &str, text: &str, mode: u32| {
@@ -56,11 +59,11 @@ fn write_control(package: &Package, release: &Release, layout: &Layout) -> anyho
             .with_context(|| format!("cannot write {}", path.display()))
     };
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
-    write("control", &control(package, release, layout.entries()), 0o644)?;
+    write("control", &control(package, release, &libraries(job)?, layout.entries()), 0o644)?;
     write("md5sums", &md5sums(layout)?, 0o644)?;
-    if let Some(daemon) = &package.daemon {
-        for script in SCRIPTS {
-            write(script, &filled(package, daemon, script)?, 0o755)?;
+    for script in SCRIPTS {
+        if let Some(text) = package.script(FOLDER, script)? {
+            write(script, &text, 0o755)?;
         }
     }
     Ok(())
@@ -77,13 +80,16 @@ fn overrides(package: &Package, release: &Release) -> anyhow::Result<String> {
     Ok(always + &package.lines_of(&read(&format!("lintian-overrides.{profile}"))?))
 }
 
-fn filled(package: &Package, daemon: &Daemon, script: &str) -> anyhow::Result<String> {
-    let path = workspace::root().join("packaging/deb").join(script);
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(package.fill(daemon, &text))
+/// The packages of the libraries that its program is linked with.
+fn libraries(job: &Job<'_>) -> anyhow::Result<Vec<String>> {
+    if job.package.is_static {
+        return Ok(Vec::new());
+    }
+    let glibc = elf::glibc(&job.folder.join(job.package.name))?;
+    Ok(vec![format!("libc6 (>= {glibc})"), "libgcc-s1".to_owned()])
 }
 
-fn control(package: &Package, release: &Release, entries: &[Entry]) -> String {
+fn control(package: &Package, release: &Release, libraries: &[String], entries: &[Entry]) -> String {
     let mut fields = vec![
         ("Package", package.name.to_owned()),
         ("Version", version(release)),
@@ -91,8 +97,11 @@ fn control(package: &Package, release: &Release, entries: &[Entry]) -> String {
         ("Maintainer", MAINTAINER.to_owned()),
         ("Installed-Size", installed_kib(entries).to_string()),
     ];
-    if package.daemon.is_some() {
-        fields.push(("Depends", SYSTEMD.to_owned()));
+    let systemd = (!package.files().is_empty()).then(|| SYSTEMD.to_owned());
+    let others = package.depends.iter().map(|other| (*other).to_owned());
+    let depends: Vec<String> = systemd.into_iter().chain(libraries.iter().cloned()).chain(others).collect();
+    if !depends.is_empty() {
+        fields.push(("Depends", depends.join(", ")));
     }
     if !package.recommends.is_empty() {
         fields.push(("Recommends", package.recommends.join(", ")));
@@ -144,8 +153,13 @@ mod tests {
             Entry { path: "etc/dsmil".into(), mode: 0o755, size: None },
             Entry { path: "usr/bin/x".into(), mode: 0o755, size: Some(1025) },
         ];
-        let text = control(&PACKAGES[0], &release, &entries);
-        assert!(text.contains("\nInstalled-Size: 3\n") && text.contains("\nRecommends: dsmilctl\n"), "{text}");
+        let text = control(&PACKAGES[0], &release, &[], &entries);
+        assert!(
+            text.contains("\nInstalled-Size: 3\n") && text.contains("\nRecommends: dsmil-probe, dsmilctl\n"),
+            "{text}"
+        );
+        let probe = control(&PACKAGES[1], &release, &["libc6 (>= 2.34)".to_owned()], &entries);
+        assert!(probe.contains("\nDepends: systemd (>= 247), libc6 (>= 2.34), dsmil-agent\n"), "{probe}");
         assert!(text.contains(&format!("\nVersion: {}-1\n", workspace::VERSION)), "{text}");
         assert!(text.ends_with('\n') && !text.contains("\n\n"), "an empty line would end the paragraph: {text}");
     }
@@ -153,11 +167,11 @@ mod tests {
     #[test]
     fn no_name_is_left_open_in_a_script() {
         for package in &PACKAGES {
-            let Some(daemon) = &package.daemon else { continue };
             for script in SCRIPTS {
-                let text = filled(package, daemon, script).unwrap();
-                assert!(!text.contains('@'), "{script}: {text}");
-                assert!(text.contains(&format!("'{}.service'", package.name)), "{script}: {text}");
+                let Some(text) = package.script(FOLDER, script).unwrap() else { continue };
+                assert!(!text.replace("dsmil-probe@", "").contains('@'), "{script}: {text}");
+                let named = format!("'{}.service'", package.name);
+                assert!(package.daemon.is_none() || text.contains(&named), "{script}: {text}");
             }
         }
     }

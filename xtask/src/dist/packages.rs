@@ -1,6 +1,11 @@
 //! What is in each package: a table.
 
-use crate::workspace;
+use anyhow::Context;
+
+use crate::{probe, workspace};
+
+/// Where commands are.
+const BIN: &str = "usr/bin";
 
 /// A package and all that it has of its own. Program, documents and manual page follow from its name.
 #[derive(Debug)]
@@ -9,18 +14,35 @@ pub(super) struct Package {
     pub(super) name: &'static str,
     /// The profile of Cargo.toml that its program is shipped in.
     pub(super) profile: &'static str,
+    /// The folder of its program on a host.
+    pub(super) place: &'static str,
+    /// Whether its program needs nothing of the host.
+    pub(super) is_static: bool,
     /// How many bytes its program may have.
     pub(super) limit: Option<u64>,
     /// One line.
     pub(super) summary: &'static str,
     /// More about it, in lines of less than 80 characters.
     pub(super) description: &'static [&'static str],
+    /// Packages that it is of no use without.
+    pub(super) depends: &'static [&'static str],
     /// Packages that one would want with it.
     pub(super) recommends: &'static [&'static str],
     /// Whether it has the public key of the release, to check the next one with.
     pub(super) keeps_key: bool,
     /// What runs all the time.
     pub(super) daemon: Option<Daemon>,
+    /// What systemd starts when it is asked: units, and a folder of scripts within those of the formats.
+    pub(super) on_demand: Option<OnDemand>,
+}
+
+/// What a package has because systemd starts its program when somebody asks.
+#[derive(Debug)]
+pub(super) struct OnDemand {
+    /// Files of the repository, and where they go.
+    pub(super) files: &'static [File],
+    /// Where its scripts are, below packaging/deb and packaging/rpm.
+    pub(super) scripts: &'static str,
 }
 
 /// What a package has because its program is run by systemd.
@@ -59,11 +81,23 @@ const fn program(from: &'static str, to: &'static str) -> File {
     File { from, to, mode: 0o755 }
 }
 
+/// What probes of a kind may do beyond all of them.
+macro_rules! rights {
+    ($kind:literal) => {
+        file(
+            concat!("systemd/dsmil-probe@", $kind, ".service.d/rights.conf"),
+            concat!("usr/lib/systemd/system/dsmil-probe@", $kind, ".service.d/rights.conf"),
+        )
+    };
+}
+
 /// All packages.
-pub(super) const PACKAGES: [Package; 3] = [
+pub(super) const PACKAGES: [Package; 4] = [
     Package {
         name: "dsmil-agent",
         profile: workspace::SMALL,
+        place: BIN,
+        is_static: true,
         // The project's target for a program that lives on every host.
         limit: Some(12_000_000),
         summary: "samples this host once a second for a DSMIL fleet",
@@ -75,13 +109,37 @@ pub(super) const PACKAGES: [Package; 3] = [
             "A host becomes one of a fleet by \"dsmil-agent join TOKEN\"; until then nothing",
             "runs.",
         ],
-        recommends: &["dsmilctl"],
+        depends: &[],
+        recommends: &["dsmil-probe", "dsmilctl"],
         keeps_key: false,
         daemon: Some(AGENT),
+        on_demand: None,
+    },
+    Package {
+        name: probe::NAME,
+        profile: probe::PROFILE,
+        place: "usr/libexec/dsmil",
+        is_static: false,
+        limit: Some(6_000_000),
+        summary: "reads GPUs, energy and the kernel's log for dsmil-agent",
+        description: &[
+            "What needs rights that the agent does not have, or a vendor's library that",
+            "may hang, is read by processes of their own: NVIDIA's GPUs (libnvidia-ml),",
+            "the processors' energy counters, faults in the kernel's log. systemd starts",
+            "one when the agent asks, each with the least that its reading needs and",
+            "without a network.",
+        ],
+        depends: &["dsmil-agent"],
+        recommends: &[],
+        keeps_key: false,
+        daemon: None,
+        on_demand: Some(OnDemand { files: &PROBE, scripts: "probe" }),
     },
     Package {
         name: "dsmil-aggregator",
         profile: "release",
+        place: BIN,
+        is_static: true,
         limit: None,
         summary: "centre of a DSMIL fleet: takes in, keeps and answers",
         description: &[
@@ -91,23 +149,37 @@ pub(super) const PACKAGES: [Package; 3] = [
             "",
             "A fleet is begun by \"dsmil-aggregator init\"; until then nothing runs.",
         ],
+        depends: &[],
         recommends: &[],
         keeps_key: false,
         daemon: Some(AGGREGATOR),
+        on_demand: None,
     },
     Package {
         name: "dsmilctl",
         profile: "release",
+        place: BIN,
+        is_static: true,
         limit: None,
         summary: "command line of a DSMIL fleet and its hosts",
         description: &[
             "Says how a host's agent is doing, whether it runs or not: identity, trust,",
             "link, spool, sensors and clock. Checks the signatures of packages.",
         ],
+        depends: &[],
         recommends: &[],
         keeps_key: true,
         daemon: None,
+        on_demand: None,
     },
+];
+
+const PROBE: [File; 5] = [
+    file("systemd/dsmil-probe@.service", "usr/lib/systemd/system/dsmil-probe@.service"),
+    file("systemd/dsmil-probe@.socket", "usr/lib/systemd/system/dsmil-probe@.socket"),
+    rights!("kmsg"),
+    rights!("nvml"),
+    rights!("rapl"),
 ];
 
 const AGENT: Daemon = Daemon {
@@ -141,6 +213,30 @@ const AGGREGATOR: Daemon = Daemon {
 };
 
 impl Package {
+    /// Its files that the repository has as they are.
+    pub(super) fn files(&self) -> &'static [File] {
+        let on_demand = self.on_demand.as_ref().map_or(&[][..], |units| units.files);
+        self.daemon.as_ref().map_or(on_demand, |daemon| daemon.files)
+    }
+
+    /// Whether people type its name.
+    pub(super) fn is_command(&self) -> bool {
+        self.place == BIN
+    }
+
+    /// Its script of that name, below the folder of a format's scripts; none if it has no scripts. A daemon's are one text for all,
+    /// into which the names of this one are filled.
+    pub(super) fn script(&self, folder: &str, name: &str) -> anyhow::Result<Option<String>> {
+        let path = match (&self.daemon, &self.on_demand) {
+            (Some(_), _) => format!("{folder}/{name}"),
+            (None, Some(OnDemand { scripts, .. })) => format!("{folder}/{scripts}/{name}"),
+            (None, None) => return Ok(None),
+        };
+        let path = workspace::root().join(path);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Some(self.daemon.as_ref().map_or(text.clone(), |daemon| self.fill(daemon, &text))))
+    }
+
     /// The folder of its documents, on a host.
     pub(super) fn documents(&self) -> String {
         format!("usr/share/doc/{}", self.name)
@@ -153,7 +249,7 @@ impl Package {
     }
 
     /// Fills the names of this package into a script for all daemons.
-    pub(super) fn fill(&self, daemon: &Daemon, script: &str) -> String {
+    fn fill(&self, daemon: &Daemon, script: &str) -> String {
         let configuration: Vec<_> = daemon.configuration.iter().map(|path| format!("'{path}'")).collect();
         let names = [
             ("@package@", self.name),
@@ -172,10 +268,10 @@ mod tests {
     use crate::tree;
 
     /// Units of programs that do not exist yet.
-    const LATER: [&str; 2] = ["systemd/dsmil-probe@", "systemd/dsmil-actuator."];
+    const LATER: [&str; 1] = ["systemd/dsmil-actuator."];
 
     fn files() -> impl Iterator<Item = File> {
-        PACKAGES.iter().filter_map(|package| package.daemon.as_ref()).flat_map(|daemon| daemon.files).copied()
+        PACKAGES.iter().flat_map(Package::files).copied()
     }
 
     #[test]
@@ -213,7 +309,7 @@ mod tests {
     fn descriptions_fit_a_screen() {
         for package in &PACKAGES {
             assert!(package.summary.len() <= 60 && !package.summary.ends_with('.'), "{}", package.summary);
-            assert!(package.description.iter().all(|line| line.len() <= 80), "{}", package.name);
+            assert!(package.description.iter().all(|line| line.len() < 80), "{}", package.name);
         }
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 
 use super::Args;
 use super::packages::PACKAGES;
-use crate::{cargo, elf, workspace};
+use crate::{cargo, elf, probe, workspace};
 
 /// Puts all programs into `folder`, from where they are packed.
 pub(super) fn gather(args: &Args, folder: &Path) -> anyhow::Result<()> {
@@ -28,7 +28,8 @@ pub(super) fn gather(args: &Args, folder: &Path) -> anyhow::Result<()> {
             workspace::copy(&built, folder)?
         };
         let limit = package.limit.filter(|_| !args.debug);
-        println!("  {:<48} {:>10} bytes, static", package.name, check(&copy, limit)?);
+        let how = if package.is_static { "static" } else { "dynamic" };
+        println!("  {:<48} {:>10} bytes, {how}", package.name, check(&copy, package.is_static, limit)?);
     }
     Ok(())
 }
@@ -36,20 +37,21 @@ pub(super) fn gather(args: &Args, folder: &Path) -> anyhow::Result<()> {
 fn build(debug: bool) -> anyhow::Result<()> {
     if debug {
         // As the tests build them: after a run of theirs, these are there already.
-        return cargo::build(&["--workspace", "--bins", "--tests"]);
+        cargo::build(&["--workspace", "--bins", "--tests"])?;
+        return probe::build("debug").map(drop);
     }
-    PACKAGES.iter().try_for_each(|package| {
+    probe::build(probe::PROFILE)?;
+    PACKAGES.iter().filter(|package| package.is_static).try_for_each(|package| {
         cargo::build(&["--profile", package.profile, "-p", package.name, "--bin", package.name])
     })
 }
 
-/// The size of a program that is static and within its limit.
-fn check(path: &Path, limit: Option<u64>) -> anyhow::Result<u64> {
-    ensure!(
-        !elf::needs_loader(path)?,
-        "{} is not static: is crt-static still set in .cargo/config.toml?",
-        path.display()
-    );
+/// The size of a program that is static, or is not, as it has to be, and within its limit.
+fn check(path: &Path, is_static: bool, limit: Option<u64>) -> anyhow::Result<u64> {
+    let shown = path.display();
+    let needs_loader = elf::needs_loader(path)?;
+    ensure!(needs_loader || is_static, "{shown} is static: it could not load a library; `cargo xtask probe` builds it");
+    ensure!(!needs_loader || !is_static, "{shown} is not static: is crt-static still set in .cargo/config.toml?");
     let size = fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?.len();
     if let Some(limit) = limit {
         ensure!(size <= limit, "{} has {size} bytes, more than its {limit}", path.display());
@@ -64,8 +66,9 @@ mod tests {
     #[test]
     fn a_program_over_its_limit_is_refused() {
         let this = std::env::current_exe().unwrap();
-        let size = check(&this, None).unwrap();
-        assert_eq!(check(&this, Some(size)).unwrap(), size);
-        assert!(check(&this, Some(size - 1)).unwrap_err().to_string().contains("more than"));
+        let size = check(&this, true, None).unwrap();
+        assert_eq!(check(&this, true, Some(size)).unwrap(), size);
+        assert!(check(&this, true, Some(size - 1)).unwrap_err().to_string().contains("more than"));
+        assert!(check(&this, false, None).unwrap_err().to_string().contains("is static"));
     }
 }

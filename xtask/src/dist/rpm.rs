@@ -9,12 +9,14 @@ use std::process::Command;
 use anyhow::Context;
 
 use super::contents::{self, Job};
-use super::packages::{Daemon, Package};
+use super::packages::Package;
 use super::release::{MAINTAINER, REVISION, Release};
 use super::staging::Entry;
-use crate::{cargo, workspace};
+use crate::{cargo, elf};
 
-/// The scripts of a daemon's package, all in packaging/rpm.
+/// Where scripts are.
+const FOLDER: &str = "packaging/rpm";
+/// The scripts of a package with units.
 const SCRIPTS: [&str; 3] = ["post", "preun", "postun"];
 
 /// Older ones do not know all that the units ask for: `ProcSubset=` came with 247.
@@ -26,7 +28,7 @@ pub(super) fn build(job: &Job<'_>) -> anyhow::Result<PathBuf> {
     let top = staging.join("rpm").join(package.name);
     let layout = contents::lay_out(job, &top.join("layout"))?;
     let spec = top.join(format!("{}.spec", package.name));
-    let text = spec_file(package, release, layout.entries(), layout.root())?;
+    let text = spec_file(job, layout.entries(), layout.root())?;
     fs::write(&spec, text).with_context(|| format!("cannot write {}", spec.display()))?;
 
     let mut pack = Command::new("rpmbuild");
@@ -61,7 +63,8 @@ fn settings(release: &Release) -> [(&'static str, &'static str); 10] {
     ]
 }
 
-fn spec_file(package: &Package, release: &Release, entries: &[Entry], layout: &Path) -> anyhow::Result<String> {
+fn spec_file(job: &Job<'_>, entries: &[Entry], layout: &Path) -> anyhow::Result<String> {
+    let Job { package, release, .. } = job;
     let mut spec = format!(
         "Name: {}\nVersion: {}\nRelease: {REVISION}\nSummary: {}\nLicense: Apache-2.0\nPackager: {MAINTAINER}\n",
         package.name,
@@ -70,7 +73,12 @@ fn spec_file(package: &Package, release: &Release, entries: &[Entry], layout: &P
     );
     // Static programs need no library, and the generators of such lists would look for some.
     spec.push_str("AutoReqProv: no\n");
-    if package.daemon.is_some() {
+    if !package.is_static {
+        let glibc = elf::glibc(&job.folder.join(package.name))?;
+        spec.push_str(&format!("Requires: libc.so.6(GLIBC_{glibc})(64bit)\nRequires: libgcc_s.so.1()(64bit)\n"));
+    }
+    package.depends.iter().for_each(|other| spec.push_str(&format!("Requires: {other}\n")));
+    if !package.files().is_empty() {
         // There before its own scripts run, too, where an image is made of nothing.
         spec.push_str(&format!("Requires: {SYSTEMD}\nRequires(post): {SYSTEMD}\n"));
     }
@@ -78,9 +86,9 @@ fn spec_file(package: &Package, release: &Release, entries: &[Entry], layout: &P
     spec.push_str(&format!("\n%description\n{}\n", package.description.join("\n")));
     spec.push_str(&format!("\n%install\ncp -a {}/. %{{buildroot}}/\n\n%files\n", layout.display()));
     entries.iter().for_each(|entry| spec.push_str(&files_line(package, entry)));
-    if let Some(daemon) = &package.daemon {
-        for script in SCRIPTS {
-            spec.push_str(&format!("\n%{script}\n{}", filled(package, daemon, script)?));
+    for script in SCRIPTS {
+        if let Some(text) = filled(package, script)? {
+            spec.push_str(&format!("\n%{script}\n{text}"));
         }
     }
     spec.push_str(&changelog(release)?);
@@ -98,10 +106,8 @@ fn files_line(package: &Package, entry: &Entry) -> String {
 }
 
 /// A script, its percent signs kept from being macros.
-fn filled(package: &Package, daemon: &Daemon, script: &str) -> anyhow::Result<String> {
-    let path = workspace::root().join("packaging/rpm").join(script);
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(package.fill(daemon, &text).replace('%', "%%"))
+fn filled(package: &Package, script: &str) -> anyhow::Result<Option<String>> {
+    Ok(package.script(FOLDER, script)?.map(|text| text.replace('%', "%%")))
 }
 
 fn capitalised(summary: &str) -> String {
@@ -136,10 +142,9 @@ mod tests {
     #[test]
     fn no_name_is_left_open_in_a_script() {
         for package in &PACKAGES {
-            let Some(daemon) = &package.daemon else { continue };
             for script in SCRIPTS {
-                let text = filled(package, daemon, script).unwrap();
-                assert!(!text.contains('@'), "{script}: {text}");
+                let Some(text) = filled(package, script).unwrap() else { continue };
+                assert!(!text.replace("dsmil-probe@", "").contains('@'), "{script}: {text}");
             }
         }
     }
