@@ -22,7 +22,7 @@ use dsmil_protocol::probe::{Fault, PciAddress, ProbeError, ProbeKind, ProbeReadi
 use dsmil_runtime::clock::Clock;
 use dsmil_sensors::pci::{self, Presence};
 use dsmil_sensors::root::Root;
-use dsmil_sensors::{Line, Reading, Sensor, SensorError, WaitsFor};
+use dsmil_sensors::{Line, Reading, Sensor, SensorError};
 use process::Process;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -225,16 +225,12 @@ impl Sensor for Probe {
 
     fn source(&self) -> &'static str {
         match self.kind {
-            ProbeKind::Nvml => "NVIDIA's libnvidia-ml.so.1, by dsmil-probe",
-            ProbeKind::Rapl => "/sys/class/powercap, by dsmil-probe",
-            ProbeKind::Kmsg => "/dev/kmsg, by dsmil-probe",
-            ProbeKind::Fdinfo => "other users' fdinfo, by dsmil-probe",
-            ProbeKind::Smart => "the disks themselves, by dsmil-probe",
+            ProbeKind::Nvml => "dsmil-probe: NVIDIA's libnvidia-ml.so.1",
+            ProbeKind::Rapl => "dsmil-probe: /sys/class/powercap",
+            ProbeKind::Kmsg => "dsmil-probe: /dev/kmsg",
+            ProbeKind::Fdinfo => "dsmil-probe: /proc/PID/fdinfo",
+            ProbeKind::Smart => "dsmil-probe: disks",
         }
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Device
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {

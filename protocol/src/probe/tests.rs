@@ -1,3 +1,5 @@
+//! Messages there and back, cut, mangled and made up.
+
 use super::*;
 use crate::metric::{Kind, Metric, Repr, Scale};
 use proptest::prelude::*;

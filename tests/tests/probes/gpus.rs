@@ -54,7 +54,7 @@ fn gpus_are_read_with_dcgm_exporters_names_and_in_the_schema_of_all_accelerators
         }
         let encoder = tick.values.keys().any(|series| series.starts_with("DCGM_FI_DEV_ENC_UTIL"));
         assert!(!encoder, "what a card has not is absent");
-        println!("{} series of eight GPUs", tick.values.len());
+        println!("{} series of eight GPUs; a tick: {:?} of the agent's CPU", tick.values.len(), sensor.cost(100)?);
         Ok(())
     });
 }

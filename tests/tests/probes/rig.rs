@@ -209,6 +209,23 @@ impl Asked {
         Tick { values: values.collect(), trouble: outcome.err().map(|error| error.to_string()) }
     }
 
+    /// What a tick costs us, of so many without a pause.
+    pub(crate) fn cost(&mut self, ticks: u32) -> anyhow::Result<Duration> {
+        let spent = || {
+            let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+            u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec)
+        };
+        let begin = spent()?;
+        let mut reading = Reading::new();
+        for _ in 0..ticks {
+            reading.begin();
+            let outcome = self.sensor.read(&self.root, &mut reading);
+            ensure!(outcome.is_ok(), "{outcome:?}");
+            reading.complete();
+        }
+        Ok(Duration::from_nanos(spent()? - begin) / ticks)
+    }
+
     /// Ticks once a second until `look` is content, and says how long that took.
     pub(crate) async fn until(
         &mut self,

@@ -1,3 +1,5 @@
+//! A reader that does what it is told, and the desk before it.
+
 use super::*;
 use dsmil_protocol::metric::Scale;
 use dsmil_sensors::Form;

@@ -1,3 +1,5 @@
+//! Logs as files: what is counted of them, and what none of them can do.
+
 use super::*;
 use dsmil_sensors::tree::{Tree, series};
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! What can be said of cards without their library. With one, the drills of the crate e2e do.
+
 use super::*;
 
 #[test]
