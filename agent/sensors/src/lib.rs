@@ -30,7 +30,7 @@ pub mod witness;
 pub use host::FilesystemSensor;
 pub use line::Line;
 pub use reading::{Form, MAX_SENSOR_METRICS, MAX_SENSOR_TEXT, Reading};
-pub use sensor::{Sensor, SensorError, WaitsFor};
+pub use sensor::{Sensor, SensorError};
 
 /// Every sensor that a host has without further rights, in the order of their columns.
 pub fn all() -> Vec<Box<dyn Sensor>> {

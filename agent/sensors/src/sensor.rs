@@ -15,10 +15,6 @@ pub trait Sensor: Send {
     fn source(&self) -> &'static str;
 
     /// What its answer waits for. Whoever does not say so waits for a device.
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Device
-    }
-
     /// Seconds between two readings, unless the fleet's settings say otherwise: more than one where figures hardly ever change
     /// or where reading them costs much.
     fn interval_s(&self) -> u16 {
@@ -27,15 +23,6 @@ pub trait Sensor: Send {
 
     /// Pushes every metric there is at this moment. On an error, what was pushed before it counts.
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError>;
-}
-
-/// What a sensor's answer waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WaitsFor {
-    /// For nothing but the kernel's memory: it answers at once, and shares a thread with its like.
-    Memory,
-    /// For a driver, a device or a server, which may never answer: it has a thread of its own, so that nobody waits with it.
-    Device,
 }
 
 /// Why a sensor has not reported everything.

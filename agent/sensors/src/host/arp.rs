@@ -4,7 +4,7 @@
 
 use crate::reading::{Form, Reading, label};
 use crate::root::{Root, RootError};
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use crate::text::{fields, lines};
 use dsmil_protocol::metric::Scale;
 use std::collections::BTreeMap;
@@ -26,10 +26,6 @@ impl Sensor for Arp {
 
     fn source(&self) -> &'static str {
         "/proc/net/arp"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     /// Neighbours stay for minutes, and there may be thousands.

@@ -7,7 +7,7 @@ use crate::attributes::Attributes;
 use crate::members::Members;
 use crate::reading::{Form, Reading};
 use crate::root::Root;
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use crate::since_boot::SinceBoot;
 use crate::text::{fields, lines, unsigned};
 use dsmil_protocol::metric::Scale;
@@ -83,10 +83,6 @@ impl Sensor for Cgroups {
 
     fn source(&self) -> &'static str {
         "/sys/fs/cgroup"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     /// The kernel sums over all cores and all groups below for each figure.

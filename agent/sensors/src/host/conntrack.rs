@@ -5,7 +5,7 @@
 
 use crate::reading::{Form, Reading};
 use crate::root::{Root, RootError};
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use crate::text::{fields, hexadecimal, lines, unsigned};
 use dsmil_protocol::metric::Scale;
 
@@ -40,10 +40,6 @@ impl Sensor for Conntrack {
 
     fn source(&self) -> &'static str {
         "/proc/sys/net/netfilter, /proc/net/stat/nf_conntrack"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {

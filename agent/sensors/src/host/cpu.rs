@@ -8,7 +8,7 @@ use super::cpufreq::ranges;
 use crate::attributes::Attributes;
 use crate::reading::{Form, Reading};
 use crate::root::{Root, RootError};
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use dsmil_protocol::metric::Scale;
 use std::collections::BTreeSet;
 
@@ -41,10 +41,6 @@ impl Sensor for Cpu {
 
     fn source(&self) -> &'static str {
         "/sys/devices/system/cpu: thermal_throttle, isolated"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     fn interval_s(&self) -> u16 {

@@ -4,7 +4,7 @@
 
 use crate::reading::{Form, Reading, label};
 use crate::root::Root;
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use crate::text::{fields, lines, unsigned};
 use dsmil_protocol::metric::Scale;
 
@@ -48,10 +48,6 @@ impl Sensor for Diskstats {
 
     fn source(&self) -> &'static str {
         "/proc/diskstats"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {

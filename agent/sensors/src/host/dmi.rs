@@ -6,7 +6,7 @@
 use crate::attributes::Attributes;
 use crate::reading::{Form, Reading, label};
 use crate::root::Root;
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use dsmil_protocol::metric::Scale;
 
 /// Files and their labels, in node_exporter's order. Which of them a machine has depends on its firmware.
@@ -46,10 +46,6 @@ impl Sensor for Dmi {
     }
 
     /// The kernel keeps a copy of the firmware's tables.
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
-    }
-
     fn interval_s(&self) -> u16 {
         60
     }

@@ -6,7 +6,7 @@
 use crate::attributes::Attributes;
 use crate::reading::{Form, Reading};
 use crate::root::{Root, RootError};
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use dsmil_protocol::metric::Scale;
 
 const CONTROLLERS: &str = "devices/system/edac/mc";
@@ -30,10 +30,6 @@ impl Sensor for Edac {
 
     fn source(&self) -> &'static str {
         "/sys/devices/system/edac/mc"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     fn interval_s(&self) -> u16 {

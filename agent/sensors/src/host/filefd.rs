@@ -4,7 +4,7 @@
 
 use crate::reading::{Form, Reading};
 use crate::root::Root;
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use crate::text::{fields, unsigned};
 use dsmil_protocol::metric::Scale;
 
@@ -28,10 +28,6 @@ impl Sensor for Filefd {
 
     fn source(&self) -> &'static str {
         "/proc/sys/fs/file-nr, /proc/sys/kernel/random"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {

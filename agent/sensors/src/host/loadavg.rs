@@ -2,7 +2,7 @@
 
 use crate::reading::{Form, Reading};
 use crate::root::Root;
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use crate::text::{fields, hundredths};
 use dsmil_protocol::metric::Scale;
 
@@ -22,10 +22,6 @@ impl Sensor for Loadavg {
 
     fn source(&self) -> &'static str {
         "/proc/loadavg"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {

@@ -5,7 +5,7 @@
 
 use crate::reading::{Form, Reading};
 use crate::root::{Root, RootError};
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use crate::text::{Name, fields, lines, unsigned};
 use dsmil_protocol::metric::Scale;
 
@@ -25,10 +25,6 @@ impl Sensor for Netstat {
 
     fn source(&self) -> &'static str {
         "/proc/net/netstat, snmp, snmp6"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {

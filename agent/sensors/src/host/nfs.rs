@@ -6,7 +6,7 @@
 
 use crate::reading::{Form, Reading};
 use crate::root::{Root, RootError};
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use crate::text::{fields, lines, unsigned};
 use dsmil_protocol::metric::Scale;
 
@@ -119,10 +119,6 @@ impl Sensor for Nfs {
 
     fn source(&self) -> &'static str {
         "/proc/net/rpc/nfs"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     /// A hundred procedures, most of which nobody calls.

@@ -6,7 +6,7 @@
 use crate::attributes::Attributes;
 use crate::reading::{Form, Reading};
 use crate::root::{Root, RootError};
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use dsmil_protocol::metric::Scale;
 
 const CLASS: &str = "class/nvme";
@@ -30,10 +30,6 @@ impl Sensor for Nvme {
 
     fn source(&self) -> &'static str {
         "/sys/class/nvme"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     /// A controller that resets does so for seconds; one that is dead stays so.

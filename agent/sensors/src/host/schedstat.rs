@@ -5,7 +5,7 @@
 
 use crate::reading::{Form, Reading, label};
 use crate::root::{Root, RootError};
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use crate::text::{fields, lines, unsigned};
 use dsmil_protocol::metric::Scale;
 
@@ -32,10 +32,6 @@ impl Sensor for Schedstat {
 
     fn source(&self) -> &'static str {
         "/proc/schedstat"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     /// Most of the file is about groups of cores, which nobody asks for: 300 kB on a host of 256 cores.

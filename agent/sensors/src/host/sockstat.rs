@@ -4,7 +4,7 @@
 
 use crate::reading::{Form, Reading};
 use crate::root::{Root, RootError};
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use crate::text::{Name, fields, lines, signed};
 use dsmil_protocol::metric::Scale;
 
@@ -26,10 +26,6 @@ impl Sensor for Sockstat {
 
     fn source(&self) -> &'static str {
         "/proc/net/sockstat, sockstat6"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {

@@ -6,7 +6,7 @@
 
 use crate::reading::{Form, Reading};
 use crate::root::{Root, RootError};
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use crate::text::{fields, hexadecimal, lines};
 use dsmil_protocol::metric::Scale;
 use std::fmt::Write;
@@ -44,10 +44,6 @@ impl Sensor for Softnet {
 
     fn source(&self) -> &'static str {
         "/proc/net/softnet_stat"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {

@@ -5,7 +5,7 @@
 
 use crate::reading::{Form, Reading, label};
 use crate::root::Root;
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use crate::text::{fields, lines, unsigned};
 use dsmil_protocol::metric::Scale;
 
@@ -37,10 +37,6 @@ impl Sensor for Stat {
 
     fn source(&self) -> &'static str {
         "/proc/stat"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {

@@ -5,7 +5,7 @@
 use crate::attributes::Attributes;
 use crate::reading::{Form, Reading, label};
 use crate::root::{Root, RootError};
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use crate::text::fields;
 use dsmil_protocol::metric::Scale;
 
@@ -25,10 +25,6 @@ impl Sensor for Time {
 
     fn source(&self) -> &'static str {
         "/sys/devices/system/clocksource"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     fn interval_s(&self) -> u16 {

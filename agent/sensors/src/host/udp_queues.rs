@@ -5,7 +5,7 @@
 
 use crate::reading::{Form, Reading};
 use crate::root::{Root, RootError};
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use crate::text::{fields, hexadecimal, lines};
 use dsmil_protocol::metric::Scale;
 
@@ -26,10 +26,6 @@ impl Sensor for UdpQueues {
 
     fn source(&self) -> &'static str {
         "/proc/net/udp, udp6"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     /// The kernel walks its whole table of sockets for each file, 65,536 slots where there is much memory.

@@ -4,7 +4,7 @@
 
 use crate::reading::{Form, Reading, label};
 use crate::root::{Root, RootError};
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use dsmil_protocol::metric::Scale;
 
 /// Label and file, in node_exporter's order.
@@ -32,10 +32,6 @@ impl Sensor for Uname {
 
     fn source(&self) -> &'static str {
         "/proc/sys/kernel"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {

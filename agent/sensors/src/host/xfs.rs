@@ -6,7 +6,7 @@
 use crate::attributes::Attributes;
 use crate::reading::{Form, Reading};
 use crate::root::{Root, RootError};
-use crate::sensor::{Sensor, SensorError, WaitsFor};
+use crate::sensor::{Sensor, SensorError};
 use crate::text::{fields, lines, unsigned};
 use dsmil_protocol::metric::Scale;
 
@@ -105,10 +105,6 @@ impl Sensor for Xfs {
 
     fn source(&self) -> &'static str {
         "/sys/fs/xfs"
-    }
-
-    fn waits_for(&self) -> WaitsFor {
-        WaitsFor::Memory
     }
 
     /// Sums over all cores; what a disk does each second is in `diskstats`.
