@@ -10,6 +10,7 @@
 //! many records were overwritten before they were read.
 
 mod event;
+mod xid;
 
 use crate::source::Source;
 use dsmil_protocol::metric::Scale;
@@ -21,6 +22,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::path::PathBuf;
+use xid::Bursts;
 
 /// The kernel's log.
 pub(crate) const DEFAULT_PATH: &str = "/dev/kmsg";
@@ -32,6 +34,7 @@ const MAX_RECORD_LEN: usize = 8 << 10;
 /// Events that are told apart: who pulls cables all day does not fill a metric set.
 const MAX_EVENTS: usize = 256;
 const COUNT: Form = Form::counter(Scale::ONE);
+const GAUGE: Form = Form::gauge(Scale::ONE);
 
 /// Reads `/dev/kmsg`.
 pub(crate) struct Kmsg {
@@ -96,6 +99,7 @@ struct Log {
     events: Vec<(Event, u64)>,
     /// The last XID of each GPU.
     xids: Vec<(String, u64)>,
+    bursts: Bursts,
 }
 
 impl Log {
@@ -120,6 +124,9 @@ impl Log {
         self.lost = self.lost.saturating_add(record.sequence.saturating_sub(expected));
         self.sequence = Some(record.sequence);
         let Some(event) = record.message.and_then(Event::of) else { return };
+        if let Event::Xid { device, code } = event {
+            self.bursts.take(device, code, record.time_us);
+        }
         if let Some((bus_id, code)) = event.xid() {
             let full = self.xids.len() >= MAX_EVENTS;
             match self.xids.iter_mut().find(|(known, _)| *known == bus_id) {
@@ -154,7 +161,13 @@ impl Log {
             out.push(EVENTS, &event.labels().pairs(), COUNT, Some(*count));
         }
         for (bus_id, code) in &self.xids {
-            out.push("DCGM_FI_DEV_XID_ERRORS", &[("pci_bus_id", bus_id)], Form::gauge(Scale::ONE), Some(*code));
+            out.push("DCGM_FI_DEV_XID_ERRORS", &[("pci_bus_id", bus_id)], GAUGE, Some(*code));
+        }
+        out.push("dsmil_gpu_xid_policy_version", &[], GAUGE, Some(self.bursts.policy_version().into()));
+        for (place, action, count) in self.bursts.counts() {
+            let place = place.to_string();
+            let labels = [("device", &*place), ("action", action.name())];
+            out.push("dsmil_gpu_xid_bursts_total", &labels, COUNT, Some(count));
         }
     }
 }
@@ -164,6 +177,8 @@ const EVENTS: &str = "dsmil_kernel_events_total";
 /// One record's first line.
 struct Record<'a> {
     sequence: u64,
+    /// Microseconds since boot.
+    time_us: u64,
     /// What it says; nothing if a user wrote it.
     message: Option<&'a str>,
 }
@@ -173,9 +188,9 @@ impl<'a> Record<'a> {
         let (head, message) = line.split_once(';')?;
         let mut fields = head.split(',');
         let priority: u32 = fields.next()?.parse().ok()?;
-        let sequence = fields.next()?.parse().ok()?;
+        let (sequence, time_us) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
         // Three bits of severity, then the facility: 0 is the kernel.
-        Some(Self { sequence, message: (priority >> 3 == 0).then_some(message) })
+        Some(Self { sequence, time_us, message: (priority >> 3 == 0).then_some(message) })
     }
 }
 

@@ -37,6 +37,8 @@ fn events_are_counted_with_their_devices_and_users_are_not_believed() {
     assert_eq!(value("dsmil_kernel_events_total{event=\"xid\",device=\"0000:3b:00.0\",code=\"48\"}"), None);
     assert_eq!(value("DCGM_FI_DEV_XID_ERRORS{pci_bus_id=\"00000000:3B:00.0\"}"), Some(119.0));
     assert_eq!(value("dsmil_kernel_events_total{event=\"oom_kill\"}"), Some(1.0));
+    let burst = "dsmil_gpu_xid_bursts_total{device=\"0000:3b:00.0\",action=\"restart_machine\"}";
+    assert_eq!(value(burst), Some(1.0), "119 asks for less, and came with it");
     assert_eq!(value("dsmil_kernel_events_total{event=\"mce\"}"), Some(0.0), "there from the start");
     assert_eq!(value("dsmil_kernel_log_lines_total"), Some(4.0));
     assert_eq!(value("dsmil_kernel_log_lines_lost_total"), Some(2.0), "13 and 14");
