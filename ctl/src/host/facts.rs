@@ -24,6 +24,8 @@ pub(super) struct Facts {
     pub(super) left: Option<Result<Inspection, String>>,
     /// Who is to be reached.
     pub(super) peers: Vec<Peer>,
+    /// Probes that have something to read here.
+    pub(super) probes: Vec<Probe>,
     /// Filesystems that matter.
     pub(super) volumes: Vec<Volume>,
     pub(super) memory: Option<Memory>,
@@ -195,6 +197,19 @@ pub(super) enum Reach {
         /// How long it took.
         took: Duration,
     },
+}
+
+/// A probe that has something to read on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Probe {
+    /// `nvml`, `rapl`, `kmsg`.
+    pub(super) kind: &'static str,
+    /// What only it reads.
+    pub(super) reads: &'static str,
+    /// A host is half blind without it.
+    pub(super) matters: bool,
+    /// Whether its socket is there.
+    pub(super) has_socket: bool,
 }
 
 /// A filesystem.

@@ -85,7 +85,7 @@ enum HostVerb {
     /// In it: status, gaps, spool, newest metrics, the doctor's findings, the agent's log of the last hour, configuration,
     /// versions and units; at most 4 MiB each and 16 MiB together. Keys, certificates, tokens, credentials, names of host,
     /// tenant, fleet and people, addresses, serial numbers, device numbers and ids are replaced by placeholders (`host-1`,
-    /// `ip-2`) that stay the same throughout; manifest.json counts them. Files of keys are never read. The archive is for
+    /// `ip-2`) that stay the same throughout; manifest.json counts them. No file of keys goes in. The archive is for
     /// its owner alone (0600). Run it as root to have all of it.
     ///
     /// Exit codes: 0 it is written; 2 wrong usage, or it cannot be written.

@@ -15,6 +15,8 @@ use dsmil_agent::status::{Family, Latest, Sample, Status};
 use dsmil_runtime::clock::Clock;
 use serde::Serialize;
 use std::fmt::Write;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Bytes of one text. Of a log the end is kept, of everything else the beginning.
@@ -144,7 +146,7 @@ impl Contents {
         }
     }
 
-    /// Main file and drop-ins: what they set, without comments, which may say anything. A file of keys is never opened.
+    /// Main file and drop-ins: what they set, without comments, which may say anything.
     fn configuration(&mut self, main: &Path) {
         let files: Vec<PathBuf> = match AgentConfig::document(main) {
             Ok(document) => document.files().map(Path::to_owned).collect(),
@@ -216,10 +218,11 @@ impl Contents {
 
     async fn log(&mut self, file: Option<&Path>, clock: &Clock) {
         if let Some(path) = file {
-            match std::fs::read(path) {
-                Ok(_) if is_secret(path) => self.lack("log.txt", "a file of keys is never read"),
-                Ok(bytes) => {
-                    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(MAX_TEXT)..]).into_owned();
+            if is_secret(path) {
+                return self.lack("log.txt", "a file of keys goes into no bundle");
+            }
+            match end_of(path) {
+                Ok(text) => {
                     let text = self.scrubber.text(&text);
                     self.add("log.txt", text, Keep::End);
                 }
@@ -283,10 +286,19 @@ impl Contents {
     }
 }
 
+/// The last of a file, as much as fits.
+fn end_of(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let len = file.metadata()?.len();
+    file.seek(SeekFrom::Start(len.saturating_sub(MAX_TEXT as u64)))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_TEXT as u64).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 fn read_config(path: &Path) -> Result<toml::Table, String> {
-    use std::io::Read;
     let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let file = File::open(path).map_err(|error| error.to_string())?;
     file.take(MAX_CONFIG).read_to_string(&mut text).map_err(|error| error.to_string())?;
     text.parse().map_err(|error: toml::de::Error| error.message().to_owned())
 }

@@ -132,7 +132,7 @@ fn serials(root: &Root) -> Vec<String> {
     paths.iter().filter_map(serial).filter(|serial| serial.len() >= SERIAL_LEN).collect()
 }
 
-/// Whether a file is one of keys: none such is ever read.
+/// Whether a file is one of keys by its name: none such is taken for a log.
 pub(super) fn is_secret(path: &Path) -> bool {
     let ends = ["pem", "key", "bundle", "token"];
     path.extension().and_then(|end| end.to_str()).is_some_and(|end| ends.contains(&end))

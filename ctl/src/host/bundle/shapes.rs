@@ -34,8 +34,10 @@ impl Shapes {
     pub(super) fn new() -> anyhow::Result<Self> {
         let regex = |pattern: &str| Regex::new(pattern);
         Ok(Self {
-            // To the end of the text where a line is cut off.
-            pem: regex(r"(?s)-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\z)")?,
+            // To the end of a text that is cut off, and from the beginning of one whose beginning is.
+            pem: regex(
+                r"(?s)-----BEGIN [A-Z0-9 ]+-----.*?(?:-----END [A-Z0-9 ]+-----|\z)|\A[A-Za-z0-9+/=\s]+-----END [A-Z0-9 ]+-----",
+            )?,
             join_token: regex(r"dsmil-join-[0-9]+\.[A-Za-z0-9_-]*")?,
             api_token: regex(r"\bdsmil_[A-Za-z0-9_-]{43}")?,
             bearer: regex(r"(?i-u:\b(bearer|basic)\s+)([A-Za-z0-9._~+/=-]{8,})")?,

@@ -48,6 +48,7 @@ fn what_is_not_known_goes_by_its_shape() {
     for (text, expected) in [
         (format!("key {pem} end"), "key pem-1 end"),
         ("-----BEGIN CERTIFICATE-----\nMIIB".into(), "pem-1"),
+        ("cAQA\nMC4=\n-----END PRIVATE KEY----- x".into(), "pem-1 x"),
         ("join dsmil-join-1.AbC_d-9 now".into(), "join token-1 now"),
         (format!("token {token};"), "token token-1;"),
         ("Authorization: Bearer abcdefgh.ijk".into(), "Authorization: Bearer token-1"),

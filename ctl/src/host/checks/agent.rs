@@ -1,6 +1,6 @@
 //! Whether the agent runs, what it was told, and how its sensors do.
 
-use super::super::facts::{Answered, ConfigFacts, Configured, Facts, Unit};
+use super::super::facts::{Answered, ConfigFacts, Configured, Facts, Probe, Unit};
 use super::super::finding::Finding;
 use super::super::screen::{count, span};
 use dsmil_agent::config::Severity;
@@ -150,9 +150,32 @@ pub(super) fn sensors(facts: &Facts) -> Vec<Finding> {
     found
 }
 
+/// Whether those are there who read what the agent may not. How a probe does that is there, its sensor says.
+pub(super) fn probes(facts: &Facts) -> Vec<Finding> {
+    let sensors = facts.status.as_ref().map(|status| &status.sensors);
+    let finding = |probe: &Probe| {
+        let Probe { kind, reads, matters, has_socket } = probe;
+        let is_asked = sensors.is_none_or(|sensors| sensors.iter().any(|sensor| sensor.name == *kind));
+        match (has_socket, is_asked) {
+            (true, true) => Finding::ok(PROBES, format!("{kind} is there for {reads}")),
+            (true, false) => {
+                let what = format!("nobody asks the probe {kind} for {reads}: its socket came after the agent");
+                Finding::warning(PROBES, what, "`systemctl restart dsmil-agent`")
+            }
+            (false, _) => {
+                let what = format!("nobody reads {reads}: the probe {kind} has no socket");
+                let remedy = "`apt install ./dsmil-probe_*.deb`, then `systemctl restart dsmil-agent`";
+                if *matters { Finding::warning(PROBES, what, remedy) } else { Finding::unseen(PROBES, what, remedy) }
+            }
+        }
+    };
+    facts.probes.iter().map(finding).collect()
+}
+
 const NAME: &str = "agent";
 const CONFIGURATION: &str = "configuration";
 const SENSORS: &str = "sensors";
+const PROBES: &str = "probes";
 /// For a host that belongs to no fleet yet.
 const JOIN: &str =
     "`dsmil-agent join TOKEN`; at the centre, `dsmil-aggregator token create --host NAME` makes the token";

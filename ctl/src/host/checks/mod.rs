@@ -22,9 +22,10 @@ type Check = fn(&Facts) -> Vec<Finding>;
 const OF_STATUS: [Check; 7] =
     [link::link, spool::spool, identity::identity, identity::trust, identity::settings, link::clock, agent::sensors];
 /// Checks of everything around it.
-const OF_HOST: [Check; 8] = [
+const OF_HOST: [Check; 9] = [
     agent::agent,
     agent::configuration,
+    agent::probes,
     link::network,
     spool::left,
     spool::gaps,

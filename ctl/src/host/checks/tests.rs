@@ -1,6 +1,8 @@
 //! Each check on facts made for it, and what holds for all of them.
 
-use super::super::facts::{Answered, ConfigFacts, Configured, Holds, Kernel, Memory, Peer, Reach, Role, Unit, Volume};
+use super::super::facts::{
+    Answered, ConfigFacts, Configured, Holds, Kernel, Memory, Peer, Probe, Reach, Role, Unit, Volume,
+};
 use super::super::finding::State;
 use super::*;
 use dsmil_agent::config::{Finding as ConfigFinding, IdentityFacts, Severity, TrustFacts};
@@ -83,6 +85,7 @@ fn well() -> Facts {
         unit: Some(running()),
         config: Some(Configured::Read(Box::new(config()))),
         peers: vec![peer(Reach::Answers { address: address(), took: Duration::from_millis(3) })],
+        probes: vec![probe("stat", false, true)],
         volumes: vec![volume(Holds::System, 50), volume(Holds::Identity, 50)],
         memory: Some(Memory { total_bytes: 100 << 20, available_bytes: 50 << 20 }),
         kernel: Some(Kernel { release: "6.1".into(), has_pressure: true, has_cgroup2: true }),
@@ -131,6 +134,10 @@ fn address() -> SocketAddr {
 
 fn peer(reach: Reach) -> Peer {
     Peer { role: Role::Aggregator, address: "agg:8100".into(), reach }
+}
+
+fn probe(kind: &'static str, matters: bool, has_socket: bool) -> Probe {
+    Probe { kind, reads: "something", matters, has_socket }
 }
 
 fn volume(holds: Holds, available_percent: u64) -> Volume {
@@ -217,10 +224,13 @@ fn agent_wrongs() -> Vec<Wrong> {
 
 /// Of its sensors, its identity, and whom it trusts.
 fn word_wrongs() -> Vec<Wrong> {
-    use State::{Trouble, Warning};
+    use State::{Trouble, Unseen, Warning};
     let refused = RefusedStatus { version: 8, fault: "f".into(), what: "w".into(), remedy: "r".into() };
     let failed = RenewalFailure { s_ago: 1, code: "c".into(), what: "nobody answers".into(), remedy: "r".into() };
     vec![
+        (Facts { probes: vec![probe("nvml", true, false)], ..well() }, Warning, "the probe nvml has no socket"),
+        (Facts { probes: vec![probe("rapl", false, false)], ..well() }, Unseen, "the probe rapl has no socket"),
+        (Facts { probes: vec![probe("kmsg", false, true)], ..well() }, Warning, "its socket came after the agent"),
         (with(|s| s.sensors = vec![sensor(Some("hangs since tick 5"), None)]), Trouble, "sensor stat: hangs"),
         (with(|s| s.sensors = vec![sensor(Some("cannot be read"), Some(5))]), Warning, "sensor stat: cannot"),
         (with(|s| s.identity.not_before_s = NOW_S + 9), Trouble, "is not valid yet"),
@@ -338,6 +348,7 @@ fn a_host_that_is_well_is_said_to_be_in_every_respect() {
         "link",
         "memory",
         "network",
+        "probes",
         "sensors",
         "spool",
         "trust",

@@ -4,17 +4,20 @@ pub(super) mod command;
 mod network;
 mod unit;
 
-use super::facts::{Answered, ConfigFacts, Configured, Facts, Holds, Kernel, Memory, Role, Volume};
+use super::facts::{Answered, ConfigFacts, Configured, Facts, Holds, Kernel, Memory, Probe, Role, Volume};
 use super::places::Places;
-use dsmil_agent::config::{AgentConfig, ConfigError};
+use dsmil_agent::config::{AgentConfig, ConfigError, DEFAULT_PROBES};
 use dsmil_agent::local::{self, ClientError, Reply, Verb};
 use dsmil_agent::spool::inspect;
 use dsmil_agent::status::Status;
 use dsmil_runtime::clock::Clock;
+use dsmil_sensors::pci;
 use dsmil_sensors::root::{Root, RootError};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+/// NVIDIA's number in PCI's list of vendors.
+const NVIDIA: u16 = 0x10de;
 /// The group whose members may ask the agent.
 const GROUP: &str = "dsmil";
 
@@ -34,6 +37,7 @@ pub(super) async fn facts(places: &Places, clock: &Clock) -> Facts {
         config: Some(config),
         left,
         peers,
+        probes: root.as_ref().map(|root| probes(root, read.as_ref())).unwrap_or_default(),
         volumes: root.as_ref().map(|root| volumes(root, read.as_ref())).unwrap_or_default(),
         memory: root.as_ref().and_then(memory),
         kernel: root.as_ref().map(kernel),
@@ -130,6 +134,25 @@ fn whom(config: Option<&AgentConfig>, status: Option<&Status>) -> Vec<(Role, Str
     };
     let aggregators = config.aggregators.iter().map(|address| (Role::Aggregator, address.clone()));
     aggregators.chain(config.join.iter().map(|address| (Role::JoinPort, address.clone()))).collect()
+}
+
+/// Probes that have something to read here, unless the configuration names others.
+fn probes(root: &Root, config: Option<&AgentConfig>) -> Vec<Probe> {
+    let has_card = pci::cards(root, NVIDIA).is_ok_and(|cards| !cards.is_empty());
+    let has_energy = root.list_sys("class/powercap").is_ok_and(|zones| zones.iter().any(|zone| zone.contains("rapl")));
+    let kinds = [
+        ("nvml", "NVIDIA's GPUs", has_card, true),
+        ("rapl", "the processors' energy", has_energy, false),
+        ("kmsg", "faults in the kernel's log", true, false),
+    ];
+    let folder = config.map_or(Path::new(DEFAULT_PROBES), |config| &config.probes.folder);
+    let named = config.and_then(|config| config.probes.kinds.as_ref());
+    let is_asked = |kind: &str| named.is_none_or(|kinds| kinds.iter().any(|named| named.name() == kind));
+    let probe = |(kind, reads, is_wanted, matters): (&'static str, &'static str, bool, bool)| {
+        let has_socket = folder.join(format!("{kind}.sock")).exists();
+        (is_wanted && is_asked(kind)).then_some(Probe { kind, reads, matters, has_socket })
+    };
+    kinds.into_iter().filter_map(probe).collect()
 }
 
 fn volumes(root: &Root, config: Option<&AgentConfig>) -> Vec<Volume> {
