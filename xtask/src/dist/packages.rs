@@ -120,7 +120,7 @@ pub(super) const PACKAGES: [Package; 4] = [
         profile: probe::PROFILE,
         place: "usr/libexec/dsmil",
         is_static: false,
-        limit: Some(6_000_000),
+        limit: Some(3_000_000),
         summary: "reads GPUs, energy and the kernel's log for dsmil-agent",
         description: &[
             "What needs rights that the agent does not have, or a vendor's library that",
