@@ -159,9 +159,16 @@ pub struct Resting {
 impl Latest {
     /// The newest value of a metric: that of the tick, or of an earlier one if its sensor rests.
     pub fn newest(&self, column: usize) -> Option<u64> {
-        let rested =
-            || self.resting.binary_search_by_key(&column, |one| one.column).ok().map(|at| self.resting[at].bits);
-        self.values.get(column).copied().flatten().or_else(rested)
+        self.newest_with_tick(column).0
+    }
+
+    /// The same with the tick that it is of.
+    pub fn newest_with_tick(&self, column: usize) -> (Option<u64>, Tick) {
+        let rested = || self.resting.binary_search_by_key(&column, |one| one.column).ok().map(|at| &self.resting[at]);
+        match (self.values.get(column).copied().flatten(), rested()) {
+            (None, Some(rested)) => (Some(rested.bits), rested.tick),
+            (value, _) => (value, self.tick),
+        }
     }
 }
 

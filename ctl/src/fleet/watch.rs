@@ -4,11 +4,11 @@ use super::client::{Answer, Api};
 use crate::outcome::Outcome;
 use anyhow::{Context, bail};
 use clap::Args;
+use dsmil_agent::status::Family;
 use dsmil_runtime::backoff::Backoff;
 use dsmil_runtime::clock::Clock;
 use hyper::StatusCode;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -36,7 +36,7 @@ struct Tick {
     boot: String,
     tick: u64,
     time_ms: i64,
-    values: BTreeMap<String, Option<f64>>,
+    families: Vec<Family>,
 }
 
 pub(super) fn run(args: &WatchArgs, api: &str, root: &Path, token: &Path) -> anyhow::Result<Outcome> {
@@ -124,7 +124,8 @@ fn problem(answer: &Answer) -> String {
 impl Tick {
     /// A line for people: when it was, how late it is here, and the figures that everybody asks for first.
     fn line(&self, now_ms: i64) -> String {
-        let value = |series: &str| self.values.get(series).copied().flatten();
+        let of = |name: &str| self.families.iter().find(|family| family.name == name);
+        let value = |name: &str| of(name)?.samples.first()?.value;
         let number = |value: Option<f64>, unit: &str| value.map_or_else(|| "-".into(), |value| format!("{value:.2}{unit}"));
         let gib = |series: &str| number(value(series).map(|bytes| bytes / f64::from(1 << 30)), "");
         #[allow(clippy::cast_precision_loss, reason = "a delay is small")]
@@ -136,7 +137,7 @@ impl Tick {
             number(value("node_load1"), ""),
             gib("node_memory_MemAvailable_bytes"),
             gib("node_memory_MemTotal_bytes"),
-            self.values.len(),
+            self.families.iter().map(|family| family.samples.len()).sum::<usize>(),
         )
     }
 }
@@ -158,7 +159,11 @@ mod tests {
     #[test]
     fn a_tick_becomes_a_line_and_what_is_absent_is_a_dash() {
         let body = r#"{"host":"h1","boot":"b","tick":7,"time_ms":3661500,
-            "values":{"node_load1":0.5,"node_memory_MemTotal_bytes":2147483648,"node_memory_MemAvailable_bytes":null}}"#;
+            "families":[
+                {"name":"node_load1","kind":"gauge","samples":[{"value":0.5,"read_at":7}]},
+                {"name":"node_memory_MemTotal_bytes","kind":"gauge","samples":[{"labels":{},"value":2147483648,"read_at":7}]},
+                {"name":"node_memory_MemAvailable_bytes","kind":"gauge","samples":[{"value":null,"read_at":7}]}
+            ]}"#;
         let tick = read(&answer(StatusCode::OK, body)).expect("a tick");
         let line = tick.line(3_662_300);
         assert_eq!(line, "01:01:01  tick 7  0.8 s ago  load 0.50  memory available - of 2.00 GiB  3 series");

@@ -13,10 +13,9 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use dsmil_protocol::ids::{BootId, HostName, Tick};
-use dsmil_protocol::metric::Metric;
+use dsmil_protocol::metric::Kind;
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
@@ -37,7 +36,7 @@ pub(super) struct WatchParams {
     after: Option<u64>,
 }
 
-/// A tick with the value of each series.
+/// A tick with the values of all metrics.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(super) struct WatchedTick {
     host: String,
@@ -48,8 +47,38 @@ pub(super) struct WatchedTick {
     /// When it was, corrected, milliseconds since 1970.
     #[schema(example = 1_767_323_045_000i64)]
     time_ms: i64,
-    /// Each series as Prometheus writes it, with its value in its unit; null where it is unavailable.
-    values: BTreeMap<String, Option<f64>>,
+    /// Every metric, those of one name together.
+    families: Vec<WatchedFamily>,
+}
+
+/// Metrics of one name.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub(super) struct WatchedFamily {
+    /// The Prometheus name, unit included.
+    name: String,
+    kind: WatchedKind,
+    /// One a combination of labels.
+    samples: Vec<WatchedSample>,
+}
+
+/// What a metric's number does over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WatchedKind {
+    /// Only grows, until it restarts from zero.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// One metric's value.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub(super) struct WatchedSample {
+    labels: BTreeMap<String, String>,
+    /// The value in the metric's unit; null if it could not be read, which is not zero.
+    value: Option<f64>,
+    /// The tick at which it was read: an earlier one where a sensor rests between two readings.
+    read_at: u64,
 }
 
 /// A host's next tick, as soon as it is there, for whoever watches one host.
@@ -114,30 +143,29 @@ fn seen(query: Option<&str>) -> Result<Option<(BootId, Tick)>, Problem> {
 
 impl WatchedTick {
     fn of(host: &HostName, latest: &Latest) -> Self {
-        let metrics = latest.set.metrics().iter().enumerate();
-        let value = |(column, metric): (usize, &Metric)| {
-            (series(metric), latest.newest(column).map(|bits| metric.value(bits)).filter(|value| value.is_finite()))
-        };
+        let mut families: Vec<WatchedFamily> = Vec::new();
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        for (column, metric) in latest.set.metrics().iter().enumerate() {
+            let place = *places.entry(&metric.name).or_insert_with(|| {
+                let kind = match metric.kind {
+                    Kind::Counter => WatchedKind::Counter,
+                    Kind::Gauge => WatchedKind::Gauge,
+                };
+                families.push(WatchedFamily { name: metric.name.clone(), kind, samples: Vec::new() });
+                families.len() - 1
+            });
+            let (bits, read_at) = latest.newest_with_tick(column);
+            // JSON has no word for what is no number.
+            let value = bits.map(|bits| metric.value(bits)).filter(|value| value.is_finite());
+            let labels = metric.labels.iter().cloned().collect();
+            families[place].samples.push(WatchedSample { labels, value, read_at: read_at.0 });
+        }
         Self {
             host: host.to_string(),
             boot: latest.boot.to_string(),
             tick: latest.tick.0,
             time_ms: latest.time_ms,
-            values: metrics.map(value).collect(),
+            families,
         }
     }
-}
-
-/// `name{label="value"}`, escaped as Prometheus's text format has it.
-fn series(metric: &Metric) -> String {
-    let mut text = metric.name.clone();
-    for (at, (label, value)) in metric.labels.iter().enumerate() {
-        let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{}{label}=\"{value}\"", if at == 0 { '{' } else { ',' });
-    }
-    if !metric.labels.is_empty() {
-        text.push('}');
-    }
-    text
 }

@@ -34,8 +34,10 @@ async fn the_next_tick_is_told_as_soon_as_it_is_there() {
     let newest = rig.get(HERE).await;
     assert_eq!((newest.status, newest.json()["tick"].as_u64()), (200, Some(20)));
     assert!(rig.context.live.watching().is_watched(&host("h1")), "and the host is asked for more");
-    let values = newest.json()["values"].as_object().expect("values").len();
-    assert_eq!(values, 3, "each series");
+    let told = newest.json();
+    let families = told["families"].as_array().expect("families");
+    let samples = families.iter().map(|family| family["samples"].as_array().expect("samples").len()).sum::<usize>();
+    assert_eq!(samples, 3, "each series, those of one name together: {told}");
     assert_eq!(rig.get(&after(19)).await.json()["tick"], 20, "one that was there already");
     let next = after(20);
     let (answer, ()) = tokio::join!(rig.get(&next), async {
