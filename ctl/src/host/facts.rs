@@ -20,8 +20,8 @@ pub(super) struct Facts {
     pub(super) unit: Option<Unit>,
     /// Its configuration.
     pub(super) config: Option<Configured>,
-    /// What it left in its spool, if it does not run.
-    pub(super) left: Option<Result<Inspection, String>>,
+    /// What it left in its spool, if it does not run; nothing where there is no spool.
+    pub(super) left: Option<Result<Option<Inspection>, String>>,
     /// Who is to be reached.
     pub(super) peers: Vec<Peer>,
     /// Probes that have something to read here.

@@ -28,6 +28,9 @@ const MAX_CONFIG: u64 = 64 << 10;
 /// Lines of the journal that are asked for: an hour of an agent that complains each second.
 const LOG_LINES: &str = "10000";
 
+/// What journalctl says where there is nothing.
+const NO_ENTRIES: &str = "-- No entries --";
+
 /// Scrubbed texts, as they come together.
 pub(super) struct Contents {
     pub(super) entries: Vec<Entry>,
@@ -244,6 +247,12 @@ impl Contents {
 
     async fn command(&mut self, name: &str, program: &str, args: &[&str], keep: Keep, clock: &Clock) {
         match command::run(clock, program, args, MAX_TEXT).await {
+            Ok(printed) if printed.text.trim() == NO_ENTRIES => {
+                self.lack(
+                    name,
+                    "the journal has nothing of it: name the file that its standard error goes to with --log",
+                );
+            }
             Ok(printed) => {
                 if printed.is_cut {
                     self.lack(name, &format!("{program} printed more than {MAX_TEXT} bytes: the rest is left out"));

@@ -91,6 +91,8 @@ fn forbidden(socket: &Path, is_member_elsewhere: bool) -> Finding {
 pub(super) fn configuration(facts: &Facts) -> Vec<Finding> {
     match &facts.config {
         None => Vec::new(),
+        // Said of the agent already.
+        Some(Configured::Missing { .. }) if matches!(facts.agent, Some(Answered::NotRunning { .. })) => Vec::new(),
         Some(Configured::Missing { path }) => {
             vec![Finding::trouble(CONFIGURATION, format!("there is no {}", path.display()), JOIN)]
         }

@@ -76,7 +76,8 @@ pub(super) fn left(facts: &Facts) -> Vec<Finding> {
             let what = format!("what the agent left cannot be read: {why}");
             vec![Finding::unseen(SPOOL, what, "`sudo dsmilctl host spool`, or name its path with --spool")]
         }
-        Some(Ok(inspection)) => {
+        Some(Ok(None)) => vec![Finding::ok(SPOOL, "there is none: nothing waits for the agent to start")],
+        Some(Ok(Some(inspection))) => {
             let waiting = inspection.spool.spool.ticks_waiting;
             let what = format!("{} for the agent to start", count(waiting, "tick waits", "ticks wait"));
             let mut found = vec![Finding::ok(SPOOL, what)];
@@ -95,7 +96,7 @@ pub(super) fn left(facts: &Facts) -> Vec<Finding> {
 pub(super) fn gaps(facts: &Facts) -> Vec<Finding> {
     let summary = match (&facts.status, &facts.left) {
         (Some(status), _) => &status.gaps,
-        (None, Some(Ok(inspection))) => &inspection.gaps.summary,
+        (None, Some(Ok(Some(inspection)))) => &inspection.gaps.summary,
         _ => return Vec::new(),
     };
     let GapSummary { gaps, ticks, by_reason } = summary;

@@ -177,7 +177,7 @@ fn of_reach(reach: Reach) -> Facts {
     Facts { peers: vec![peer(reach)], ..stopped(|_| {}) }
 }
 
-fn left(inspection: Result<Inspection, String>) -> Facts {
+fn left(inspection: Result<Option<Inspection>, String>) -> Facts {
     Facts { left: Some(inspection), ..stopped(|_| {}) }
 }
 
@@ -297,7 +297,7 @@ fn keep_wrongs() -> Vec<Wrong> {
         (with(|s| s.spool.used_bytes = 60 << 20), Warning, "the spool is nearly full: 60.0 MiB of 64.0 MiB"),
         (with(|s| s.spool.set_aside = vec!["/x".into()]), Warning, "damaged files were set aside: /x"),
         (left(Err("no such file".into())), Unseen, "what the agent left cannot be read: no such file"),
-        (left(Ok(damaged)), Warning, "the file is damaged"),
+        (left(Ok(Some(damaged))), Warning, "the file is damaged"),
         (
             with(|s| s.gaps = GapSummary { gaps: 1, ticks: 9, by_reason: vec![("evicted".into(), 9)] }),
             Warning,

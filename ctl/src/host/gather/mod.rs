@@ -8,7 +8,7 @@ use super::facts::{Answered, ConfigFacts, Configured, Facts, Holds, Kernel, Memo
 use super::places::Places;
 use dsmil_agent::config::{AgentConfig, ConfigError, DEFAULT_PROBES};
 use dsmil_agent::local::{self, ClientError, Reply, Verb};
-use dsmil_agent::spool::inspect;
+use dsmil_agent::spool::{InspectError, Inspection, inspect};
 use dsmil_agent::status::Status;
 use dsmil_runtime::clock::Clock;
 use dsmil_sensors::pci;
@@ -25,8 +25,7 @@ const GROUP: &str = "dsmil";
 pub(super) async fn facts(places: &Places, clock: &Clock) -> Facts {
     let (agent, status) = ask(&places.socket);
     let (config, read) = configured(places);
-    let left =
-        (agent != Answered::Silent && status.is_none()).then(|| inspect(&places.spool).map_err(|error| said(&error)));
+    let left = (agent != Answered::Silent && status.is_none()).then(|| left(&places.spool));
     let root = Root::host().ok();
     let peers = network::reach(whom(read.as_ref(), status.as_deref()), clock).await;
     Facts {
@@ -41,6 +40,15 @@ pub(super) async fn facts(places: &Places, clock: &Clock) -> Facts {
         volumes: root.as_ref().map(|root| volumes(root, read.as_ref())).unwrap_or_default(),
         memory: root.as_ref().and_then(memory),
         kernel: root.as_ref().map(kernel),
+    }
+}
+
+/// What an agent left in its spool; it is on a tmpfs, so that after a boot there is none.
+fn left(spool: &Path) -> Result<Option<Inspection>, String> {
+    match inspect(spool) {
+        Ok(inspection) => Ok(Some(inspection)),
+        Err(InspectError::Missing { .. }) => Ok(None),
+        Err(error) => Err(said(&error)),
     }
 }
 
