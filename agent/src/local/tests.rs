@@ -91,7 +91,10 @@ fn a_question_gets_its_answer() {
 fn what_is_not_a_question_is_told_what_is() {
     let served = Served::start(Clock::real());
     let (code, message) = served.refusal(b"{\"version\":1,\"verb\":\"reboot\"}\n");
-    assert_eq!((code, message.as_str()), (TroubleCode::UnknownVerb, "\"reboot\" is none of status, gaps, spool, latest"));
+    assert_eq!(
+        (code, message.as_str()),
+        (TroubleCode::UnknownVerb, "\"reboot\" is none of status, gaps, spool, latest")
+    );
     let (code, message) = served.refusal(b"{\"version\":2,\"verb\":\"status\"}\n");
     assert_eq!((code, message.as_str()), (TroubleCode::UnknownVersion, "this agent speaks version 1, not 2"));
     for bad in [&b"\n"[..], b"", b"hello\n", b"{}\n", b"\xFF\xFE\n", &[b'x'; 256]] {
