@@ -1,5 +1,6 @@
 //! A whole agent with a probe whose driver hangs.
 
+use crate::gpus::cards;
 use crate::rig::{VERDICT_WITHIN, rig};
 use anyhow::Context;
 use dsmil_protocol::ids::HostName;
@@ -11,8 +12,7 @@ use std::time::Duration;
 #[test]
 fn a_hung_driver_is_named_in_the_status_and_everything_else_goes_on() {
     rig(async |rig| {
-        rig.tree.sys("bus/pci/devices/0000:01:00.0/vendor", "0x10de\n");
-        rig.tree.sys("bus/pci/devices/0000:01:00.0/class", "0x030200\n");
+        cards(rig, 1);
         rig.play("healthy 1")?;
         let library = rig.library()?;
         let _probe = rig.start(ProbeKind::Nvml, &["--library".as_ref(), &library]).await?;
@@ -21,8 +21,11 @@ fn a_hung_driver_is_named_in_the_status_and_everything_else_goes_on() {
         centre.start().await?;
         let mut agent = AgentProc::join(&rig.fleet, &centre, &host)?;
         let folder = rig.sockets.to_string_lossy().into_owned();
+        // Its devices are those of the tree, where there is a card; the rest is this machine.
+        let sys = rig.tree.path().join("sys").to_string_lossy().into_owned();
         agent.configure(|table| {
             table.insert("probes".into(), toml::Table::from_iter([("folder".to_owned(), folder.into())]).into());
+            table.insert("root".into(), toml::Table::from_iter([("sys".to_owned(), sys.into())]).into());
         })?;
         agent.start()?;
         let nvml = |agent: &AgentProc<'_>| -> anyhow::Result<_> {

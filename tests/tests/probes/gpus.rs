@@ -11,7 +11,7 @@ const NVML: ProbeKind = ProbeKind::Nvml;
 const TEMPERATURE: &str = "DCGM_FI_DEV_GPU_TEMP";
 
 /// Cards on the bus of the host that everybody sees.
-fn cards(rig: &Rig, count: u8) {
+pub(crate) fn cards(rig: &Rig, count: u8) {
     rig.tree.sys("bus/pci/drivers/nvidia/module/version", "535.104.05\n");
     rig.tree.sys("module/nvidia/version", "535.104.05\n");
     for bus in 1..=count {
@@ -161,7 +161,9 @@ fn what_keeps_the_library_from_working_is_named_where_there_is_a_card() {
         let _probe = rig.start(NVML, &["--library".as_ref(), &missing]).await?;
         let verdict = format!("{} cannot be loaded", missing.display());
         rig.sensor(NVML)?.verdict(&verdict[..60.min(verdict.len())]).await?;
-        std::fs::remove_dir_all(rig.tree.path().join("sys/bus"))?;
+        for there in ["sys/bus", "sys/module"] {
+            std::fs::remove_dir_all(rig.tree.path().join(there))?;
+        }
         let tick = rig.sensor(NVML)?.tick();
         assert_eq!((tick.trouble, tick.values.len()), (None, 0), "no card, no trouble");
         Ok(())
