@@ -80,7 +80,7 @@ async fn long_a_host_of_ten_thousand_disks_and_a_hundred_thousand_processes_is_s
     for report in &reports {
         println!("{:>20}  {:?}  {:>6} metrics  {:?}", report.name, report.verdict, report.metrics, report.took);
     }
-    let verdict = |name: &str| reports.iter().find(|report| report.name == name).map(|report| report.verdict.clone());
+    let verdict = |name: &str| reports.iter().find(|report| report.name == name).map(|report| report.verdict);
     assert!(matches!(verdict("diskstats"), Some(Verdict::Failed(_))), "it says that it is cut");
     for name in ["meminfo", "netstat", "uptime", "uname", "softnet"] {
         assert!(matches!(verdict(name), Some(Verdict::Ok)), "and {name} does not suffer from it");

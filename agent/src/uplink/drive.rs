@@ -326,7 +326,7 @@ impl Drive {
         let Some(row) = self.newest.borrow_and_update().clone() else { return };
         match row.alone(self.boot) {
             Ok(bytes) => {
-                self.session.send_live(row.tick, bytes, now);
+                self.session.send_live(row.tick, &row.set, bytes, now);
             }
             Err(error) => tracing::warn!(tick = row.tick.0, %error, "a tick could not be shown to whoever watches"),
         }

@@ -10,7 +10,7 @@ use dsmil_protocol::message::{
     Accounted, GapReason, GapRecord, GoodbyeReason, Hello, HostTimes, MAX_BOOTS, MAX_RANGES, MAX_REJECTED, Message,
     Rejected, Settings,
 };
-use dsmil_protocol::metric::SetId;
+use dsmil_protocol::metric::{MetricSet, SetId};
 use dsmil_protocol::reader::ReadFault;
 use dsmil_protocol::session::agent::{AgentSession, Event, SpooledBatch, Vitals};
 use dsmil_protocol::session::aggregator::{AggregatorSession, Incoming};
@@ -120,7 +120,7 @@ fn agent(source: &mut Unstructured<'_>) -> Result<()> {
                 }
             }
             7 => most = send(&mut session, source, now)?,
-            8 if session.is_watched(now) => drop(session.send_live(range(source)?.first, vec![0; 9], now)),
+            8 if session.is_watched(now) => drop(session.send_live(range(source)?.first, &set(), vec![0; 9], now)),
             8 => session.send_metric_set(source.bytes(source.len().min(9))?.to_vec(), now),
             _ if source.ratio(1, 16)? => session.goodbye(GoodbyeReason::Stopping, now),
             _ if session.is_open() => session.heartbeat(Vitals::default(), now),
@@ -207,6 +207,10 @@ fn range(source: &mut Unstructured<'_>) -> Result<TickRange> {
 
 fn ranges(source: &mut Unstructured<'_>) -> Result<Vec<TickRange>> {
     (0..source.int_in_range(0..=3)?).map(|_| range(source)).collect()
+}
+
+fn set() -> MetricSet {
+    MetricSet::new(Vec::new()).expect("one of nothing")
 }
 
 fn settings(source: &mut Unstructured<'_>) -> Result<Settings> {

@@ -120,6 +120,8 @@ pub struct AgentSession {
     pub(super) backlog_cap: Option<u32>,
     /// Until when each tick is to be sent as it is sampled.
     pub(super) watched_until: Duration,
+    /// The metric set of the tick that was sent so last.
+    pub(super) shown_set: Option<SetId>,
 }
 
 impl AgentSession {
@@ -139,6 +141,7 @@ impl AgentSession {
             backlog_free_at: now.mono,
             backlog_cap: None,
             watched_until: Duration::ZERO,
+            shown_set: None,
         };
         session.say(hello, now);
         session
@@ -354,9 +357,13 @@ impl AgentSession {
     /// Sends a metric set's encoding, on the backlog lane: the batches that were dropped for want of it follow there.
     pub fn send_metric_set(&mut self, encoded: Vec<u8>, now: Now) {
         if self.is_open() {
-            let bytes = self.writer.frame(MessageType::MetricSet, Flags::NONE, 0, encoded, now);
-            self.output.push_back(Outgoing { lane: Lane::Backlog, bytes });
+            self.describe(Lane::Backlog, encoded, now);
         }
+    }
+
+    pub(super) fn describe(&mut self, lane: Lane, set: Vec<u8>, now: Now) {
+        let bytes = self.writer.frame(MessageType::MetricSet, Flags::NONE, 0, set, now);
+        self.output.push_back(Outgoing { lane, bytes });
     }
 
     /// Sends gaps, at most [`crate::message::MAX_GAPS`] at once. They are accounted for by an ACK like batches.

@@ -12,6 +12,7 @@ use crate::error::ErrorCode;
 use crate::frame::{Flags, Frame, MessageType};
 use crate::ids::Tick;
 use crate::message::{Config, MAX_WATCH_MS, WATCH_SINCE};
+use crate::metric::MetricSet;
 use std::time::Duration;
 
 /// What was on the way when the time was over is taken this much longer.
@@ -23,10 +24,14 @@ impl AgentSession {
         self.is_open() && now.mono < self.watched_until
     }
 
-    /// Sends a tick at once: a batch of this tick alone, which nobody will acknowledge. False if nobody watches.
-    pub fn send_live(&mut self, tick: Tick, batch: Vec<u8>, now: Now) -> bool {
+    /// Sends a tick at once: a batch of this tick alone, which nobody will acknowledge. Before the first of a metric set goes
+    /// the set, or the tick would be dropped for want of it, and no other one comes in its place. False if nobody watches.
+    pub fn send_live(&mut self, tick: Tick, set: &MetricSet, batch: Vec<u8>, now: Now) -> bool {
         let goes = self.is_watched(now);
         if goes {
+            if self.shown_set.replace(set.id()) != Some(set.id()) {
+                self.describe(Lane::Live, set.encode(), now);
+            }
             let bytes = self.writer.frame(MessageType::Live, Flags::NONE, tick.0, batch, now);
             self.output.push_back(Outgoing { lane: Lane::Live, bytes });
         }

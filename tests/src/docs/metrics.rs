@@ -99,6 +99,10 @@ const ADVICE: &[(&str, &str)] = &[
         "dsmil_metric_sets_delayed_total",
         "A host's set of metrics changes again and again: devices that come and go, or a host that misbehaves. Its log has the name.",
     ),
+    (
+        "dsmil_live_ticks_total",
+        "One a second for each host that somebody watches; it grows for nobody: `dsmilctl fleet watch` is open somewhere.",
+    ),
     ("dsmil_ticks_stored_total", "One a second and host; less: look at `dsmil_ledger_waiting_ticks`."),
     ("dsmil_samples_stored_total", FLOWS),
     (

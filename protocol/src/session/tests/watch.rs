@@ -16,20 +16,26 @@ fn hand(agent: &mut AgentSession, aggregator: &mut AggregatorSession, now: Now) 
     }
 }
 
+/// The next tick, after its metric set if that is new.
 fn said(agent: &mut AgentSession) -> Frame {
-    let out = agent.poll_output().expect("LIVE");
-    assert_eq!(out.lane, Lane::Live);
-    Frame::from_bytes(&out.bytes).expect("a frame")
+    let frames = std::iter::from_fn(|| agent.poll_output()).map(|out| {
+        assert_eq!(out.lane, Lane::Live);
+        Frame::from_bytes(&out.bytes).expect("a frame")
+    });
+    let frames: Vec<Frame> = frames.collect();
+    let kinds: Vec<MessageType> = frames.iter().map(|frame| frame.kind).collect();
+    assert!(matches!(kinds[..], [MessageType::MetricSet, MessageType::Live] | [MessageType::Live]), "{kinds:?}");
+    frames.into_iter().next_back().expect("LIVE")
 }
 
 #[test]
 fn each_tick_comes_while_somebody_watches_and_for_no_longer() {
     let (mut aggregator, mut agent) = met(vec![3, 2, 1]);
-    assert!(!agent.send_live(Tick(1), tick_alone(1, 1), now_at(1)), "nobody watches");
+    assert!(!agent.send_live(Tick(1), &metric_set(0), tick_alone(1, 1), now_at(1)), "nobody watches");
     assert!(aggregator.watch(5_000, now_at(1)));
     hand(&mut agent, &mut aggregator, now_at(1));
     assert!(agent.is_watched(now_at(5)) && !agent.is_watched(now_at(6)));
-    assert!(agent.send_live(Tick(2), tick_alone(2, 1), now_at(2)));
+    assert!(agent.send_live(Tick(2), &metric_set(0), tick_alone(2, 1), now_at(2)));
     let frame = said(&mut agent);
     let Ok(Incoming::Live(live)) = aggregator.receive(frame, now_at(2)) else { panic!("a tick") };
     assert_eq!((live.header.range().first, live.header.boot), (Tick(2), BOOT));
@@ -41,7 +47,24 @@ fn each_tick_comes_while_somebody_watches_and_for_no_longer() {
     assert!(agent.is_watched(now_at(longest - 1)) && !agent.is_watched(now_at(longest)));
     assert!(aggregator.watch(0, now_at(6)));
     hand(&mut agent, &mut aggregator, now_at(6));
-    assert!(!agent.send_live(Tick(3), tick_alone(3, 1), now_at(6)) && agent.is_open());
+    assert!(!agent.send_live(Tick(3), &metric_set(0), tick_alone(3, 1), now_at(6)) && agent.is_open());
+}
+
+#[test]
+fn a_metric_set_goes_before_its_first_tick_and_not_before_the_others() {
+    let (mut aggregator, mut agent) = met(vec![3]);
+    aggregator.watch(60_000, now_at(1));
+    hand(&mut agent, &mut aggregator, now_at(1));
+    let mut kinds = Vec::new();
+    for (tick, set) in [(2, 0), (3, 0), (4, 1), (5, 0)] {
+        assert!(agent.send_live(Tick(tick), &metric_set(set), tick_alone(tick, 1), now_at(tick)));
+        kinds.extend(std::iter::from_fn(|| agent.poll_output()).map(|out| {
+            assert_eq!(out.lane, Lane::Live, "on the same stream, so that it comes before");
+            Frame::from_bytes(&out.bytes).expect("a frame").kind
+        }));
+    }
+    let (set, live) = (MessageType::MetricSet, MessageType::Live);
+    assert_eq!(kinds, [set, live, live, set, live, set, live]);
 }
 
 #[test]
@@ -66,7 +89,7 @@ fn what_nobody_asked_for_and_what_is_no_single_tick_is_refused() {
             aggregator.watch(1_000, now_at(1));
         }
         agent.watched_until = Duration::MAX;
-        assert!(agent.send_live(Tick(number), payload, now_at(at)));
+        assert!(agent.send_live(Tick(number), &metric_set(0), payload, now_at(at)));
         let frame = said(&mut agent);
         aggregator.receive(frame, now_at(at)).err().map(|fault| fault.code)
     };
