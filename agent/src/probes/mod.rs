@@ -1,6 +1,6 @@
 //! Asking probes: what needs rights or a vendor's library is read by processes of their own, each over its socket.
 //!
-//! A probe is a sensor like the others, on a thread of its own. It is asked once a tick and waited for shortly, so that a verdict
+//! A probe is a sensor like the others. It is asked once a tick and waited for shortly, so that a verdict
 //! is there in the same tick; what it has to say of the driver comes from itself ([`dsmil_protocol::probe::Fault`]), and what is
 //! known of one that says nothing from the kernel. Nothing that comes out of its socket is believed: it may crash, hang, lie, flood,
 //! or be somebody else's by now.
@@ -28,14 +28,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use trouble::Trouble;
 
-/// How long a tick waits for an answer. Below the sampler's own deadline, after which an answer's values would be dropped and the
-/// verdict would name no reason.
-const WITHIN_TICK: Duration = Duration::from_millis(250);
+/// How long a tick waits for an answer: below the sampler's own deadline, after which an answer's values would be dropped and the
+/// verdict would name no reason, and so short that the sensors behind this one are still read.
+const WITHIN_TICK: Duration = Duration::from_millis(150);
 /// How long a question waits for its answer, over several ticks. A probe says itself after 1.3 s that its driver hangs; one that
 /// says nothing at all is given up after this.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// An answer that took longer than this is asked for at one tick and taken at the next.
-const SLOW: Duration = Duration::from_millis(200);
+/// An answer that took longer than this is asked for at one tick and taken at the next, so that no tick waits for it.
+const SLOW: Duration = Duration::from_millis(100);
 /// NVIDIA's number in PCI's list of vendors.
 const NVIDIA: u16 = 0x10de;
 /// There while NVIDIA's driver is.
