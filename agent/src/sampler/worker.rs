@@ -12,7 +12,7 @@ use dsmil_sensors::{Reading, Sensor, SensorError};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::sync::mpsc::{SendError, Sender};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -169,8 +169,12 @@ impl Pool {
         let (desk, shared) = (self.desk.clone(), Arc::clone(&self.shared));
         self.supervisor.thread_with_stack("sensors", STACK, OnFailure::Stop, move || {
             while let Some(request) = shared.next() {
-                // An error is the end of the sampler, and of this with it.
-                let _ = read(&desk, request);
+                let answer = read(&desk, request);
+                let tick = answer.tick;
+                if desk.answers.send(answer).is_err() {
+                    break; // The sampler is gone.
+                }
+                desk.countdown.answered(tick);
             }
             Ok::<(), Infallible>(())
         });
@@ -216,8 +220,8 @@ impl Shared {
     }
 }
 
-/// Reads one sensor and answers; an error if nobody listens any more.
-fn read(desk: &Desk, request: Request) -> Result<(), SendError<Answer>> {
+/// Reads one sensor.
+fn read(desk: &Desk, request: Request) -> Answer {
     let Request { place, tick, instrument: Instrument { mut sensor, mut reading } } = request;
     let (begin, worked) = (desk.clock.mono(), desk.clock.thread_cpu());
     reading.begin();
@@ -235,8 +239,5 @@ fn read(desk: &Desk, request: Request) -> Result<(), SendError<Answer>> {
     }
     let took = desk.clock.mono().saturating_sub(begin);
     let cost = desk.clock.thread_cpu().saturating_sub(worked);
-    let instrument = Instrument { sensor, reading };
-    desk.answers.send(Answer { place, tick, instrument, outcome, took, cost })?;
-    desk.countdown.answered(tick);
-    Ok(())
+    Answer { place, tick, instrument: Instrument { sensor, reading }, outcome, took, cost }
 }

@@ -33,9 +33,9 @@ pub(crate) struct FleetArgs {
 
 #[derive(Subcommand)]
 enum FleetVerb {
-    /// Watch one host live: each tick about as soon as it is sampled.
+    /// Watch one host live, as `dsmilctl host top` shows it there: each tick about as soon as it is sampled.
     ///
-    /// Without a terminal, or with --json, a line a tick. It goes on until it is interrupted; an aggregator that does not answer
+    /// Without a terminal, or with --json or --ticks, a line a tick. It goes on until it is interrupted; an aggregator that does not answer
     /// is asked again.
     ///
     /// Exit codes: 0 it ended as asked; 2 wrong usage, there is no such host, or the API did not let us in.
@@ -46,6 +46,6 @@ enum FleetVerb {
 pub(crate) fn run(args: FleetArgs) -> anyhow::Result<Outcome> {
     let FleetArgs { verb, api, root, token_file } = args;
     match verb {
-        FleetVerb::Watch(watch) => watch::run(&watch, &api, &root, &token_file),
+        FleetVerb::Watch(watch) => watch::run(watch, &api, &root, &token_file),
     }
 }

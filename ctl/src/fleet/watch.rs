@@ -1,15 +1,16 @@
 //! `dsmilctl fleet watch HOST`: a host's ticks through the aggregator, one after the other.
 
 use super::client::{Answer, Api};
+use crate::host::top::{self, Told};
 use crate::outcome::Outcome;
 use anyhow::{Context, bail};
 use clap::Args;
-use dsmil_agent::status::Family;
+use dsmil_agent::status::{Family, Latest};
 use dsmil_runtime::backoff::Backoff;
 use dsmil_runtime::clock::Clock;
 use hyper::StatusCode;
 use serde::Deserialize;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -39,11 +40,44 @@ struct Tick {
     families: Vec<Family>,
 }
 
-pub(super) fn run(args: &WatchArgs, api: &str, root: &Path, token: &Path) -> anyhow::Result<Outcome> {
+pub(super) fn run(args: WatchArgs, api: &str, root: &Path, token: &Path) -> anyhow::Result<Outcome> {
     let clock = Clock::real();
     let mut api = Api::new(api, root, token, clock.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(follow(args, &mut api, &clock))
+    let is_live =
+        !args.json && args.ticks.is_none() && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    if !is_live {
+        return runtime.block_on(follow(&args, &mut api, &clock));
+    }
+    // A host that is not there, or a token that is none, is said before the screen is taken.
+    let path = format!("/api/v1/hosts/{}/watch", args.host);
+    let mut first = Some(runtime.block_on(api.get(&path)).and_then(not_now)?);
+    if let Some(answer) = first.as_ref().filter(|answer| answer.status.is_client_error()) {
+        read(answer)?;
+    }
+    let mut seen: Option<(String, u64)> = None;
+    top::live_from(move || {
+        let next = match first.take() {
+            Some(answer) => Ok(answer),
+            None => runtime.block_on(api.get(&after(&args.host, seen.as_ref()))).and_then(not_now),
+        };
+        let answer = next.map_err(|error| format!("{error:#}"))?;
+        if answer.status == StatusCode::NO_CONTENT {
+            return Err("the host sends nothing new".into());
+        }
+        let tick = read(&answer).map_err(|error| format!("{error:#}"))?;
+        seen = Some((tick.boot.clone(), tick.tick));
+        Ok(tick.told(&args.host))
+    })?;
+    Ok(Outcome::Fine)
+}
+
+/// The path of the tick after the one that was seen last.
+fn after(host: &str, seen: Option<&(String, u64)>) -> String {
+    match seen {
+        Some((boot, tick)) => format!("/api/v1/hosts/{host}/watch?boot={boot}&after={tick}"),
+        None => format!("/api/v1/hosts/{host}/watch"),
+    }
 }
 
 /// Shows tick after tick. What the network does to us is said and tried again; a no is the end.
@@ -52,10 +86,7 @@ async fn follow(args: &WatchArgs, api: &mut Api, clock: &Clock) -> anyhow::Resul
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
     let mut left = args.ticks.unwrap_or(u64::MAX);
     while left > 0 {
-        let path = match &seen {
-            Some((boot, tick)) => format!("/api/v1/hosts/{}/watch?boot={boot}&after={tick}", args.host),
-            None => format!("/api/v1/hosts/{}/watch", args.host),
-        };
+        let path = after(&args.host, seen.as_ref());
         let answer = match api.get(&path).await.and_then(not_now) {
             Ok(answer) => answer,
             Err(error) => {
@@ -122,11 +153,18 @@ fn problem(answer: &Answer) -> String {
 }
 
 impl Tick {
+    /// It as a screen wants it.
+    fn told(self, host: &str) -> Told {
+        let Self { boot, tick, time_ms, families } = self;
+        Told::from_afar(host.to_owned(), Latest { boot, tick, wall_ms: time_ms, families, left_out: 0 })
+    }
+
     /// A line for people: when it was, how late it is here, and the figures that everybody asks for first.
     fn line(&self, now_ms: i64) -> String {
         let of = |name: &str| self.families.iter().find(|family| family.name == name);
         let value = |name: &str| of(name)?.samples.first()?.value;
-        let number = |value: Option<f64>, unit: &str| value.map_or_else(|| "-".into(), |value| format!("{value:.2}{unit}"));
+        let number =
+            |value: Option<f64>, unit: &str| value.map_or_else(|| "-".into(), |value| format!("{value:.2}{unit}"));
         let gib = |series: &str| number(value(series).map(|bytes| bytes / f64::from(1 << 30)), "");
         #[allow(clippy::cast_precision_loss, reason = "a delay is small")]
         let delay_s = now_ms.saturating_sub(self.time_ms) as f64 / 1000.0;

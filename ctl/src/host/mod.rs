@@ -12,7 +12,7 @@ mod places;
 mod screen;
 mod spool;
 mod status;
-mod top;
+pub(crate) mod top;
 
 use crate::outcome::Outcome;
 use anyhow::{Context, bail};

@@ -6,8 +6,7 @@
 //! A terminal that is gone, with its window or its SSH session, is noticed here before crossterm reads it: it would read the end
 //! of it for ever, at the cost of a core. Should that happen all the same, the thread that waits for signals ends the program.
 
-use super::super::ask::AskError;
-use super::feed::{Follower, Told, told};
+use super::feed::{Follower, Told};
 use super::model::Model;
 use super::paint::{Scene, Theme, paint};
 use super::view::{View, Wish};
@@ -26,7 +25,6 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::convert::Infallible;
 use std::io::IsTerminal;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -43,17 +41,22 @@ const GONE: &str = "the terminal is gone";
 /// Seconds without a newer tick from which on the picture is called old: one may come late.
 const OLD_AFTER_S: u64 = 3;
 
+/// Says what a host does, again and again; it may wait for the next tick. In words why not.
+pub(super) trait Source: FnMut() -> Result<Told, String> + Send + 'static {}
+
+impl<S: FnMut() -> Result<Told, String> + Send + 'static> Source for S {}
+
 /// Runs until somebody presses `q`, or a signal ends it.
-pub(super) fn run(socket: &Path, theme: Theme) -> anyhow::Result<()> {
+pub(super) fn run(source: impl Source, theme: Theme) -> anyhow::Result<()> {
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         bail!("there is no terminal here: `dsmilctl host top --once` prints one picture, `--json` its figures");
     }
     let clock = Clock::real();
     let ends = await_signals(&clock).context("signals cannot be received")?;
-    let (ask, answers) = start(socket, &clock);
+    let (ask, answers) = start(source, &clock);
     let mut terminal = open().context("the terminal cannot be used: try `dsmilctl host top --once`")?;
-    let screen =
-        Screen { clock, theme, ask, answers, ends, follower: Follower::default(), view: View::default(), model: None };
+    let (follower, view, newest_at) = (Follower::default(), View::default(), clock.mono());
+    let screen = Screen { clock, theme, ask, answers, ends, follower, view, model: None, newest_at };
     let outcome = screen.run(&mut terminal);
     ratatui::restore();
     outcome
@@ -89,12 +92,11 @@ fn await_signals(clock: &Clock) -> std::io::Result<Arc<AtomicBool>> {
 }
 
 /// Starts the thread that asks, each time when told to.
-fn start(socket: &Path, clock: &Clock) -> (SyncSender<()>, Receiver<Result<Told, AskError>>) {
+fn start(mut source: impl Source, clock: &Clock) -> (SyncSender<()>, Receiver<Result<Told, String>>) {
     let ((ask, asked), (answer, answers)) = (sync_channel::<()>(1), sync_channel(1));
-    let socket = socket.to_owned();
     Supervisor::new(clock.clone()).thread("feed", OnFailure::Note, move || {
         while asked.recv().is_ok() {
-            if answer.send(told(&socket)).is_err() {
+            if answer.send(source()).is_err() {
                 break;
             }
         }
@@ -107,12 +109,14 @@ struct Screen {
     clock: Clock,
     theme: Theme,
     ask: SyncSender<()>,
-    answers: Receiver<Result<Told, AskError>>,
+    answers: Receiver<Result<Told, String>>,
     /// A signal wants the program to end.
     ends: Arc<AtomicBool>,
     follower: Follower,
     view: View,
     model: Option<Model>,
+    /// When the newest tick came.
+    newest_at: Duration,
 }
 
 impl Screen {
@@ -157,22 +161,25 @@ impl Screen {
     }
 
     /// Takes an answer; what there is to say if it is none.
-    fn take(&mut self, answer: Result<Told, AskError>) -> Option<String> {
+    fn take(&mut self, answer: Result<Told, String>) -> Option<String> {
         match answer {
             Ok(told) => {
                 // While the picture stands still, the ticks go on: rates are of the last second when it moves again.
                 let model = self.follower.take(told);
+                if self.model.as_ref().is_none_or(|known| known.tick != model.tick) {
+                    self.newest_at = self.clock.mono();
+                }
                 if !self.view.is_paused || self.model.is_none() {
                     self.model = Some(model);
                 }
                 None
             }
-            Err(error) => Some(error.to_string()),
+            Err(why) => Some(why),
         }
     }
 
     fn draw(&self, terminal: &mut DefaultTerminal, trouble: Option<&str>) -> anyhow::Result<()> {
-        let age_s = self.model.as_ref().map_or(0, |model| self.clock.boot().as_secs().saturating_sub(model.tick));
+        let age_s = self.model.as_ref().map_or(0, |_| self.clock.mono().saturating_sub(self.newest_at).as_secs());
         let stands = (age_s >= OLD_AFTER_S && !self.view.is_paused).then_some("no newer tick comes");
         let trouble = trouble.or(stands).map(|why| (why, age_s));
         let scene = Scene { model: self.model.as_ref(), trouble, has_keys: true };

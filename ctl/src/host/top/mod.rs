@@ -14,6 +14,7 @@ pub(super) use model::Model;
 use super::ask::AskError;
 use clap::Args;
 use dsmil_runtime::clock::Clock;
+pub(crate) use feed::Told;
 use feed::{Follower, told};
 use paint::{Scene, Theme, paint};
 use ratatui::buffer::Buffer;
@@ -39,9 +40,15 @@ pub(super) struct TopArgs {
 
 /// Whoever sits at a terminal looks, until they have seen enough.
 pub(super) fn live(socket: &Path) -> anyhow::Result<()> {
+    let socket = socket.to_owned();
+    live_from(move || told(&socket).map_err(|error| error.to_string()))
+}
+
+/// The same of whatever host `source` tells of.
+pub(crate) fn live_from(source: impl FnMut() -> Result<Told, String> + Send + 'static) -> anyhow::Result<()> {
     let variable = |name| std::env::var(name).unwrap_or_default();
     let no_color = !variable("NO_COLOR").is_empty();
-    live::run(socket, Theme::of(&variable("TERM"), &locale(), no_color))
+    live::run(source, Theme::of(&variable("TERM"), &locale(), no_color))
 }
 
 /// The host over the last second.

@@ -18,6 +18,8 @@ use serde::Serialize;
 /// A host at a tick. What is not known is absent.
 #[derive(Clone, Debug, Serialize)]
 pub(in super::super) struct Model {
+    /// The host's name.
+    pub(super) host: String,
     /// The tick: seconds since the host booted.
     pub(super) tick: u64,
     /// The host's wall clock then, milliseconds since 1970.
@@ -32,16 +34,18 @@ pub(in super::super) struct Model {
     pub(super) power: Vec<Power>,
     pub(super) supplies: Vec<Supply>,
     pub(super) accelerators: Vec<Accelerator>,
-    /// What the agent says of itself.
-    pub(super) agent: Box<Status>,
+    /// What the agent says of itself; whoever looks from elsewhere does not hear it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) agent: Option<Box<Status>>,
     /// What of that needs attention.
     pub(in super::super) attention: Vec<String>,
 }
 
 impl Model {
-    /// Of the newest readings and the status of the same moment.
-    pub(super) fn of(readings: &Readings, status: Status) -> Self {
+    /// Of a host's newest readings and the agent's status of the same moment, if it is known.
+    pub(super) fn of(host: String, readings: &Readings, status: Option<Status>) -> Self {
         Self {
+            host,
             tick: readings.tick,
             wall_ms: readings.wall_ms,
             cpu: processor::cpu(readings),
@@ -54,8 +58,8 @@ impl Model {
             power: heat::power(readings),
             supplies: heat::supplies(readings),
             accelerators: accelerators::accelerators(readings),
-            attention: checks::of_status(&status),
-            agent: Box::new(status),
+            attention: status.as_ref().map(checks::of_status).unwrap_or_default(),
+            agent: status.map(Box::new),
         }
     }
 }

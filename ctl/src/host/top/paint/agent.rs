@@ -1,4 +1,4 @@
-//! Panels of the agent: link, spool, gaps, sensors, identity, and what needs attention.
+//! Panels of the agent, for whoever hears it: link, spool, gaps, sensors, identity, and what needs attention.
 
 use super::super::super::screen::{count, number, size, span, span_ms};
 use super::super::model::Model;
@@ -43,8 +43,9 @@ pub(super) fn standing(status: &Status) -> (Tone, String) {
 }
 
 pub(super) fn link(model: &Model, theme: Theme) -> Panel {
-    let link = &model.agent.link;
-    let (tone, standing) = standing(&model.agent);
+    let Some(agent) = &model.agent else { return Panel::new("link", 1, Vec::new()) };
+    let link = &agent.link;
+    let (tone, standing) = standing(agent);
     let aggregator = link.aggregator.as_deref().unwrap_or("no aggregator yet");
     let ack =
         link.last_ack_ms_ago.map_or_else(String::new, |ago| format!(", last acknowledgement {} ago", span_ms(ago)));
@@ -57,7 +58,8 @@ pub(super) fn link(model: &Model, theme: Theme) -> Panel {
 }
 
 pub(super) fn spool(model: &Model, theme: Theme) -> Panel {
-    let spool = &model.agent.spool;
+    let Some(agent) = &model.agent else { return Panel::new("spool", 1, Vec::new()) };
+    let spool = &agent.spool;
     #[allow(clippy::cast_precision_loss, reason = "bytes of a spool, shown in tenths of a MiB")]
     let full = (spool.capacity_bytes > 0).then(|| spool.used_bytes as f64 / spool.capacity_bytes as f64);
     let bad = !spool.writable || spool.tmpfs_full;
@@ -66,7 +68,7 @@ pub(super) fn spool(model: &Model, theme: Theme) -> Panel {
     let waiting = count(spool.ticks_waiting, "tick waits", "ticks wait");
     let used = format!("{} of {}", size(spool.used_bytes), size(spool.capacity_bytes));
     spans.push(theme.span(if bad { Tone::Bad } else { Tone::Plain }, format!(" {used}, {waiting}")));
-    let gaps = &model.agent.gaps;
+    let gaps = &agent.gaps;
     let lost: Vec<String> = gaps.by_reason.iter().map(|(why, ticks)| format!("{why} {}", number(*ticks))).collect();
     let told = if gaps.ticks == 0 {
         theme.span(Tone::Good, "no gaps")
@@ -78,7 +80,8 @@ pub(super) fn spool(model: &Model, theme: Theme) -> Panel {
 
 /// Sensors: those in trouble, and how many are fine.
 pub(super) fn sensors(model: &Model, theme: Theme) -> Panel {
-    let sensors = &model.agent.sensors;
+    let Some(agent) = &model.agent else { return Panel::new("sensors", 1, Vec::new()) };
+    let sensors = &agent.sensors;
     let fine = sensors.iter().filter(|sensor| sensor.ok).count();
     let metrics: u64 = sensors.iter().map(|sensor| sensor.metrics).sum();
     let slowest = sensors.iter().filter_map(|sensor| Some((sensor.took_us?, &sensor.name))).max();
@@ -98,8 +101,14 @@ fn in_trouble(sensor: &SensorStatus) -> String {
 
 /// Who the host is, whom it trusts, and what its clock says.
 pub(super) fn identity(model: &Model, _theme: Theme) -> Panel {
-    let Status { host, tenant, agent_version, agent_uptime_s, host_uptime_s, identity, trust, clock, .. } =
-        &*model.agent;
+    let Some(agent) = &model.agent else {
+        return Panel::new(
+            "agent",
+            2,
+            vec![Line::from("Seen through the aggregator: on the host, `dsmilctl host top` knows more.")],
+        );
+    };
+    let Status { host, tenant, agent_version, agent_uptime_s, host_uptime_s, identity, trust, clock, .. } = &**agent;
     let now_s = clock.wall_ms.div_euclid(1000);
     let left = |end_s: i64| match u64::try_from(end_s.saturating_sub(now_s)) {
         Ok(left) => format!("valid for {}", span(left)),

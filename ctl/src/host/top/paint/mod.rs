@@ -100,11 +100,12 @@ fn take_bottom(area: &mut Rect) -> Rect {
 fn head(model: Option<&Model>, view: &View, theme: Theme, area: Rect, buf: &mut Buffer) {
     let plain = theme.style(Tone::Plain).add_modifier(Modifier::REVERSED);
     let Some(model) = model else { return fill(" dsmilctl host top", plain, area, buf) };
-    let status = &model.agent;
+    let up_s = model.agent.as_ref().map_or(model.tick, |status| status.host_uptime_s);
     let paused = if view.is_paused { "  PAUSED" } else { "" };
-    let left = format!(" {}  up {}  {}{paused}", status.host, span(status.host_uptime_s), clock(model.wall_ms));
+    let left = format!(" {}  up {}  {}{paused}", model.host, span(up_s), clock(model.wall_ms));
     fill(&left, plain, area, buf);
-    let (tone, standing) = agent::standing(status);
+    let from_afar = || (Tone::Plain, "through the aggregator".into());
+    let (tone, standing) = model.agent.as_ref().map_or_else(from_afar, |status| agent::standing(status));
     let standing = format!("{standing} ");
     let width = u16::try_from(standing.chars().count()).unwrap_or(u16::MAX);
     // Never over the host's name.
