@@ -361,11 +361,6 @@ impl AgentSession {
         }
     }
 
-    pub(super) fn describe(&mut self, lane: Lane, set: Vec<u8>, now: Now) {
-        let bytes = self.writer.frame(MessageType::MetricSet, Flags::NONE, 0, set, now);
-        self.output.push_back(Outgoing { lane, bytes });
-    }
-
     /// Sends gaps, at most [`crate::message::MAX_GAPS`] at once. They are accounted for by an ACK like batches.
     pub fn send_gaps(&mut self, gaps: Vec<GapRecord>, now: Now) {
         if self.is_open() && !gaps.is_empty() {

@@ -38,6 +38,12 @@ impl AgentSession {
         goes
     }
 
+    /// Says what the columns of the batches behind it on the lane are.
+    pub(super) fn describe(&mut self, lane: Lane, set: Vec<u8>, now: Now) {
+        let bytes = self.writer.frame(MessageType::MetricSet, Flags::NONE, 0, set, now);
+        self.output.push_back(Outgoing { lane, bytes });
+    }
+
     /// The aggregator wants each tick for so long, or no longer.
     pub(super) fn watched(&mut self, for_ms: u32, now: Now) -> Result<(), ErrorCode> {
         if self.version < WATCH_SINCE {
