@@ -55,6 +55,17 @@ pub fn sensors(folder: &Path, kinds: Option<&[ProbeKind]>, clock: &Clock) -> Vec
     asked.map(|kind| Box::new(Probe::new(kind, socket(kind), clock.clone())) as Box<dyn Sensor>).collect()
 }
 
+/// How the names of a kind's metrics begin. A probe that was taken over is not to speak for the rest of the host.
+const fn own_names(kind: ProbeKind) -> &'static [&'static str] {
+    match kind {
+        ProbeKind::Nvml => &["DCGM_FI_", "dsmil_gpu_", "dsmil_accelerator_"],
+        ProbeKind::Rapl => &["node_rapl_"],
+        ProbeKind::Kmsg => &["dsmil_kernel_", "dsmil_gpu_xid_", "DCGM_FI_DEV_XID_ERRORS"],
+        ProbeKind::Fdinfo => &["dsmil_drm_"],
+        ProbeKind::Smart => &["dsmil_disk_health_"],
+    }
+}
+
 /// One probe.
 pub struct Probe {
     kind: ProbeKind,
@@ -105,6 +116,10 @@ impl Probe {
     /// Takes an answer's values over.
     fn take(&mut self, answer: &ProbeReading, out: &mut Reading) -> Result<(), ProbeError> {
         if let Some(set) = answer.checked_set()? {
+            let is_its_own = |name: &str| own_names(self.kind).iter().any(|prefix| name.starts_with(prefix));
+            if !set.metrics().iter().all(|metric| is_its_own(&metric.name)) {
+                return Err(ProbeError::Malformed);
+            }
             self.set = Some(set);
         }
         let set = self.set.as_ref().filter(|set| set.id() == answer.set && set.metrics().len() == answer.values.len());

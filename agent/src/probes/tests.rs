@@ -66,7 +66,8 @@ impl Stage {
 
 fn set(names: &[&str]) -> MetricSet {
     let metric = |name: &&str| Metric {
-        name: (*name).into(),
+        // What both kinds that are played here may say, unless it says what it is.
+        name: if name.contains('_') { (*name).into() } else { format!("dsmil_gpu_xid_{name}") },
         labels: vec![("gpu".into(), "0".into())],
         kind: Kind::Gauge,
         repr: Repr::U64,
@@ -105,9 +106,9 @@ fn answers(mut stream: UnixStream, kind: ProbeKind, reading: &ProbeReading) {
 
 #[test]
 fn what_a_probe_reads_is_what_its_sensor_reads() {
-    let mut stage = Stage::new(ProbeKind::Rapl);
+    let mut stage = Stage::new(ProbeKind::Kmsg);
     let first = reading(&["a", "b"], &[Some(1), None], None);
-    let seen = stage.tick_with(|stream| answers(stream, ProbeKind::Rapl, &first));
+    let seen = stage.tick_with(|stream| answers(stream, ProbeKind::Kmsg, &first));
     assert_eq!(seen, Seen { values: vec![Some(1), None], trouble: None });
     stage.pass(1);
     let known = first.set;
@@ -115,7 +116,7 @@ fn what_a_probe_reads_is_what_its_sensor_reads() {
     let seen = stage.tick_with(|mut stream| {
         let asked = questions(&mut stream, 2);
         assert_eq!(asked, [Question::Hello, Question::Read { known: Some(known) }]);
-        for said in [Answer::Hello { kind: ProbeKind::Rapl, pid: PID }, Answer::Reading(second)] {
+        for said in [Answer::Hello { kind: ProbeKind::Kmsg, pid: PID }, Answer::Reading(second)] {
             stream.write_all(&answer(&said).expect("it fits")).expect("the agent");
         }
     });
@@ -124,11 +125,11 @@ fn what_a_probe_reads_is_what_its_sensor_reads() {
 
 #[test]
 fn a_probe_that_is_not_installed_is_no_trouble_and_one_that_goes_away_is() {
-    let mut stage = Stage::new(ProbeKind::Rapl);
+    let mut stage = Stage::new(ProbeKind::Kmsg);
     assert_eq!(stage.tick(), Seen { values: vec![], trouble: None });
     stage.pass(60);
     let good = reading(&["a"], &[Some(1)], None);
-    assert_eq!(stage.tick_with(|stream| answers(stream, ProbeKind::Rapl, &good)).trouble, None);
+    assert_eq!(stage.tick_with(|stream| answers(stream, ProbeKind::Kmsg, &good)).trouble, None);
     stage.pass(1);
     let gone = stage.tick().trouble.expect("its listener is dropped");
     assert_eq!(gone, "nobody holds the probe's socket any more");
@@ -139,7 +140,7 @@ fn a_probe_that_is_not_installed_is_no_trouble_and_one_that_goes_away_is() {
 
 #[test]
 fn a_probe_that_ends_at_once_is_asked_at_growing_intervals() {
-    let mut stage = Stage::new(ProbeKind::Rapl);
+    let mut stage = Stage::new(ProbeKind::Kmsg);
     let listener = stage.listen();
     listener.set_nonblocking(true).expect("a flag");
     let mut asked_at = Vec::new();
@@ -166,20 +167,22 @@ fn garbage_floods_and_lies_are_refused_and_named() {
     let good = reading(&["a"], &[Some(1)], None);
     let lies = ProbeReading { values: vec![Some(1), Some(2)], ..good.clone() };
     let unknown = ProbeReading { metrics: None, ..good.clone() };
+    let others = reading(&["node_load1"], &[Some(1)], None);
     let whole = |reading: &ProbeReading| answer(&Answer::Reading(reading.clone())).expect("it fits");
-    let rapl = ProbeKind::Rapl;
-    let cases: [(&str, Vec<u8>); 8] = [
+    let kmsg = ProbeKind::Kmsg;
+    let cases: [(&str, Vec<u8>); 9] = [
         ("text", b"HTTP/1.1 200 OK\r\n\r\n".to_vec()),
         ("endless", u32::MAX.to_le_bytes().to_vec()),
         ("another kind", hello(ProbeKind::Nvml)),
-        ("twice", [hello(rapl), hello(rapl)].concat()),
+        ("twice", [hello(kmsg), hello(kmsg)].concat()),
         ("unasked", whole(&good)),
-        ("more values than metrics", [hello(rapl), whole(&lies)].concat()),
-        ("a set nobody has", [hello(rapl), whole(&unknown)].concat()),
+        ("more values than metrics", [hello(kmsg), whole(&lies)].concat()),
+        ("a set nobody has", [hello(kmsg), whole(&unknown)].concat()),
+        ("metrics of others", [hello(kmsg), whole(&others)].concat()),
         ("another version", [1u32.to_le_bytes().to_vec(), vec![9]].concat()),
     ];
     for (what, bytes) in cases {
-        let mut stage = Stage::new(rapl);
+        let mut stage = Stage::new(kmsg);
         let seen = stage.tick_with(|mut stream| {
             questions(&mut stream, 2);
             let _ = stream.write_all(&bytes);
@@ -188,8 +191,8 @@ fn garbage_floods_and_lies_are_refused_and_named() {
         assert!(trouble.starts_with("the probe sends garbage: "), "{what}: {trouble}");
         assert_eq!(seen.values, [], "{what}");
     }
-    let mut stage = Stage::new(rapl);
-    let flood = stage.tick_with(|mut stream| while stream.write_all(&hello(rapl)).is_ok() {});
+    let mut stage = Stage::new(kmsg);
+    let flood = stage.tick_with(|mut stream| while stream.write_all(&hello(kmsg)).is_ok() {});
     assert!(flood.trouble.expect("a flood").starts_with("the probe sends garbage"));
 }
 
