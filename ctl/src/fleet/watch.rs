@@ -75,7 +75,7 @@ pub(super) fn run(args: WatchArgs, api: &str, root: &Path, token: &Path) -> anyh
 /// The path of the tick after the one that was seen last.
 fn after(host: &str, seen: Option<&(String, u64)>) -> String {
     match seen {
-        Some((boot, tick)) => format!("/api/v1/hosts/{host}/watch?boot={boot}&after={tick}"),
+        Some((boot, tick)) => format!("/api/v1/hosts/{host}/watch?after={boot}:{tick}"),
         None => format!("/api/v1/hosts/{host}/watch"),
     }
 }

@@ -95,7 +95,7 @@ async fn watched(centre: &Centre<'_>, clock: &Clock, host: &HostName) -> anyhow:
     let mut tick: Tick = centre.api().json(&path).await?;
     // The host hears of it with the first question, and the tick of that moment may be over.
     for number in 0..WATCHED + 2 {
-        tick = centre.api().json(&format!("{path}?boot={}&after={}", tick.boot, tick.tick)).await?;
+        tick = centre.api().json(&format!("{path}?after={}:{}", tick.boot, tick.tick)).await?;
         if number >= 2 {
             seconds.push(Duration::from_millis(u64::try_from(clock.wall_ms() - tick.time_ms)?).as_secs_f64());
         }

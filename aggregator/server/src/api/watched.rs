@@ -28,12 +28,12 @@ const WAIT: Duration = Duration::from_secs(12);
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "read by the OpenAPI document only")]
 pub(super) struct WatchParams {
-    /// The boot of the tick seen last, as an answer had it. Without it the newest tick is answered at once.
-    #[param(value_type = Option<String>, pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", example = "00112233-4455-6677-8899-aabbccddeeff")]
-    boot: Option<BootId>,
-    /// The tick seen last.
-    #[param(example = 86_400)]
-    after: Option<u64>,
+    /// The tick seen last, behind its boot, as an answer had both: `boot:tick`. Without it the newest tick is answered at once.
+    #[param(
+        pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:[0-9]{1,19}$",
+        example = "00112233-4455-6677-8899-aabbccddeeff:86400"
+    )]
+    after: Option<String>,
 }
 
 /// A tick with the values of all metrics.
@@ -126,19 +126,14 @@ pub(super) async fn watch(
 
 /// The tick that was seen last.
 fn seen(query: Option<&str>) -> Result<Option<(BootId, Tick)>, Problem> {
-    let [boot, after] = only(query, ["boot", "after"])?;
-    let bad = |what: &str| {
-        Problem::new(ProblemKind::BadRequest, what).remedy("give both as the last answer had them, or neither")
+    let [after] = only(query, ["after"])?;
+    let Some(after) = after else { return Ok(None) };
+    let parts = after.split_once(':').and_then(|(boot, tick)| Some((boot.parse().ok()?, Tick(tick.parse().ok()?))));
+    let problem = || {
+        Problem::new(ProblemKind::BadRequest, "the parameter \"after\" is no boot id and tick")
+            .remedy("give it as boot:tick, both as the last answer had them, or leave it out")
     };
-    match (boot, after) {
-        (None, None) => Ok(None),
-        (Some(boot), Some(after)) => {
-            let boot = boot.parse().map_err(|_| bad("the parameter \"boot\" is no boot id"))?;
-            let after = after.parse().map_err(|_| bad("the parameter \"after\" is no tick"))?;
-            Ok(Some((boot, Tick(after))))
-        }
-        _ => Err(bad("of \"boot\" and \"after\" one is missing")),
-    }
+    parts.map(Some).ok_or_else(problem)
 }
 
 impl WatchedTick {
