@@ -156,14 +156,16 @@ impl HostSource {
         }
     }
 
-    /// Sensors of an interval are read at its multiples, whenever the agent was started.
+    /// Sensors of an interval are read at its multiples, whenever the agent was started; and once before that, so that the
+    /// set has its columns from the first tick on and does not change with the first minute.
     fn plan(&mut self, tick: Tick) {
         let settings = self.settings.borrow().clone();
         for slot in &mut self.slots {
             let interval = settings.interval_of(slot.name, slot.own_interval_s).map(|s| s.max(slot.affordable_s));
             slot.changed |= slot.off != interval.is_none();
             slot.off = interval.is_none();
-            slot.is_due = interval.is_some_and(|seconds| tick.0.is_multiple_of(u64::from(seconds.max(1))));
+            let is_first = slot.read_at == Tick(0);
+            slot.is_due = interval.is_some_and(|seconds| is_first || tick.0.is_multiple_of(u64::from(seconds.max(1))));
             if slot.is_due {
                 slot.read_at = tick;
             }
