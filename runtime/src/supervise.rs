@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -105,7 +106,6 @@ impl Supervisor {
     /// Runs blocking work on a thread of its own, with `stack` bytes of stack. It must end by itself soon after a stop.
     ///
     /// Panics if the kernel refuses a thread, which at start-up means that the host is out of processes.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
     pub fn thread_with_stack<E: Display>(
         &self,
         name: &'static str,
@@ -113,14 +113,40 @@ impl Supervisor {
         on_failure: OnFailure,
         work: impl FnOnce() -> Result<(), E> + Send + 'static,
     ) {
+        self.try_thread_with_stack(name, stack, on_failure, work).expect("the kernel starts a thread");
+    }
+
+    /// The same for a thread that is of use and not needed: the error is the kernel's, and nothing has failed by it.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
+    pub fn try_thread_with_stack<E: Display>(
+        &self,
+        name: &'static str,
+        stack: usize,
+        on_failure: OnFailure,
+        work: impl FnOnce() -> Result<(), E> + Send + 'static,
+    ) -> std::io::Result<()> {
         let running = Running::enter(self, name, on_failure);
-        let body = move || match std::panic::catch_unwind(AssertUnwindSafe(work)) {
-            Ok(Ok(())) => running.ended(),
-            Ok(Err(reason)) => running.failed(&reason.to_string()),
-            Err(_) => drop(running),
+        // Handed over once there is a thread: lost with one that there is not, it would be a failure.
+        let (hand, given) = sync_channel::<Running>(1);
+        let body = move || {
+            let Ok(running) = given.recv() else { return };
+            match std::panic::catch_unwind(AssertUnwindSafe(work)) {
+                Ok(Ok(())) => running.ended(),
+                Ok(Err(reason)) => running.failed(&reason.to_string()),
+                Err(_) => drop(running),
+            }
         };
-        let spawned = std::thread::Builder::new().name(name.to_string()).stack_size(stack).spawn(body);
-        spawned.expect("the kernel starts a thread");
+        match std::thread::Builder::new().name(name.to_string()).stack_size(stack).spawn(body) {
+            Ok(_) => {
+                // The thread waits for it: this cannot fail.
+                let _ = hand.send(running);
+                Ok(())
+            }
+            Err(error) => {
+                running.ended();
+                Err(error)
+            }
+        }
     }
 
     /// Runs blocking work on a thread of its own.
@@ -226,6 +252,16 @@ impl Drop for Running {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_the_kernel_refuses_is_an_error_and_no_failure() {
+        let supervisor = Supervisor::new(Clock::real());
+        // No machine has room for such a stack.
+        let refused =
+            supervisor.try_thread_with_stack("vast", usize::MAX / 4, OnFailure::Stop, || Ok::<(), String>(()));
+        assert!(refused.is_err());
+        assert_eq!(supervisor.drain(Duration::from_secs(10)).await, Drained::Clean);
+    }
 
     #[tokio::test]
     async fn a_failure_that_matters_stops_the_rest() {

@@ -167,7 +167,7 @@ impl Pool {
         queue.threads += 1;
         drop(queue);
         let (desk, shared) = (self.desk.clone(), Arc::clone(&self.shared));
-        self.supervisor.thread_with_stack("sensors", STACK, OnFailure::Stop, move || {
+        let started = self.supervisor.try_thread_with_stack("sensors", STACK, OnFailure::Stop, move || {
             while let Some(request) = shared.next() {
                 let answer = read(&desk, request);
                 let tick = answer.tick;
@@ -178,6 +178,11 @@ impl Pool {
             }
             Ok::<(), Infallible>(())
         });
+        // A host out of processes is one that wants to be watched: those who wait are late, and the next tick tries again.
+        if let Err(error) = started {
+            self.shared.lock().threads -= 1;
+            tracing::warn!(%error, "no thread could be started to read sensors");
+        }
     }
 
     /// How many threads there are.
