@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use clap::{Args as ClapArgs, Subcommand};
 
-use crate::{cargo, tools, workspace};
+use crate::{cargo, probe, tools, workspace};
 
 /// What lies beside the agent, built for speed.
 const PROGRAMS: [&str; 5] = ["bench", "dsmil-aggregator", "dsmilctl", "dsmil-demo", "dsmil-sim"];
@@ -51,11 +51,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     cargo::build(&[&["--release", "-p", "e2e", "-p", "dsmil-aggregator", "-p", "dsmilctl"], &programs[..]].concat())?;
     cargo::build(&["--profile", workspace::SMALL, "-p", "dsmil-agent", "--bin", "dsmil-agent"])?;
 
+    let probe = probe::build(probe::PROFILE)?;
+
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for (profile, name) in PROGRAMS.map(|name| ("release", name)).into_iter().chain([(workspace::SMALL, "dsmil-agent")])
     {
         workspace::take(profile, name, &folder)?;
     }
+    workspace::copy(&probe, &folder)?;
     let mut pass_on = args.groups.clone();
     if args.json {
         pass_on.insert(0, "--json".into());

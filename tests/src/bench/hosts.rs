@@ -1,6 +1,7 @@
 //! The agent on this host, reporting to a real aggregator: what it costs here, and how soon what it saw can be asked for.
 
 use super::handshake::percentile;
+use super::probes::Probes;
 use super::process::{Memory, cpu_time};
 use super::{Row, Target};
 use crate::fleet::{AgentProc, Centre, Fleet, Parents, Ports};
@@ -33,6 +34,7 @@ async fn measure(run_for: Duration) -> anyhow::Result<Figures> {
     let mut centre = Centre::init(&fleet, std::slice::from_ref(&host), Ports::free()?)?;
     centre.start().await?;
     let mut agent = AgentProc::join(&fleet, &centre, &host)?;
+    let mut probes = Probes::start(&fleet, &agent)?;
     agent.start()?;
     let pid = agent.process()?.id();
     let give_up = clock.mono() + FIRST_BATCH_WITHIN;
@@ -43,10 +45,12 @@ async fn measure(run_for: Duration) -> anyhow::Result<Figures> {
         clock.sleep(Duration::from_millis(200)).await;
     }
 
-    let (began, cpu_before) = (clock.mono(), cpu_time(pid)?);
+    let (began, cpu_before, probes_before) = (clock.mono(), cpu_time(pid)?, probes.taken()?.cpu);
     clock.sleep(run_for).await;
-    let cpu = cpu_time(pid)?.saturating_sub(cpu_before).as_secs_f64();
-    let share = 100.0 * cpu / clock.mono().saturating_sub(began).as_secs_f64();
+    let (cpu, theirs) = (cpu_time(pid)?.saturating_sub(cpu_before), probes.taken()?);
+    let lasted = clock.mono().saturating_sub(began).as_secs_f64();
+    let share = |cpu: Duration| 100.0 * cpu.as_secs_f64() / lasted;
+    let sockets = format!("all of {} together, beside the agent's", probes.count());
     let memory = Memory::of(pid)?;
     let spool = tmpfs_bytes(&agent.spool())?;
     let metrics: u64 = agent.status()?.sensors.iter().map(|sensor| sensor.metrics).sum();
@@ -62,8 +66,11 @@ async fn measure(run_for: Duration) -> anyhow::Result<Figures> {
         agent: vec![
             Row::aimed("agent, memory", mib(memory.all), "MiB PSS", Target::AtMost(8.0))
                 .note(format!("of which {:.1} MiB are pages of the program's own file", mib(memory.of_files))),
-            Row::aimed("agent, CPU", share, "% of a core", Target::AtMost(0.5))
+            Row::aimed("agent, CPU", share(cpu), "% of a core", Target::AtMost(0.5))
                 .note(format!("{metrics} metrics a second, over {} s", run_for.as_secs())),
+            Row::told("probes, memory", mib(theirs.memory), "MiB PSS").note(sockets.as_str()),
+            Row::told("probes, CPU", share(theirs.cpu.saturating_sub(probes_before)), "% of a core")
+                .note("with the programs that they run"),
             Row::told("agent, spool on tmpfs", mib(spool), "MiB").note("beside the memory above"),
             Row::told("wire, this host", wire, "B/sample").note("frames included, UDP excluded"),
         ],

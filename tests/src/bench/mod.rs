@@ -15,6 +15,7 @@ mod joining;
 mod link;
 mod load;
 mod peers;
+mod probes;
 mod process;
 mod row;
 mod series;

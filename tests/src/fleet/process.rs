@@ -85,10 +85,38 @@ impl Launcher {
 
     /// The same for a program that is none of ours: any path that the user may start.
     pub fn start_other<A: AsRef<OsStr>>(&self, name: &str, program: &Path, args: &[A]) -> anyhow::Result<Process> {
+        self.spawn(name, program, self.command(program, args))
+    }
+
+    fn spawn(&self, name: &str, program: &Path, mut command: Command) -> anyhow::Result<Process> {
         let (out, log) = (self.logs.join(format!("{name}.out")), self.logs.join(format!("{name}.log")));
-        let child = self.command(program, args).stdout(append(&out)?).stderr(append(&log)?).spawn();
+        let child = command.stdout(append(&out)?).stderr(append(&log)?).spawn();
         let child = child.with_context(|| explain_start(program))?;
         Ok(Process { name: name.into(), child, out, log, clock: self.clock.clone() })
+    }
+
+    /// The same with capabilities beside, as `AmbientCapabilities=` of a unit gives them to a user: `CAP_SYSLOG`, … Only root can
+    /// give any; whoever else starts it starts it without.
+    pub fn start_with<A: AsRef<OsStr>>(
+        &self,
+        name: &str,
+        program: &Path,
+        args: &[A],
+        capabilities: &[String],
+    ) -> anyhow::Result<Process> {
+        let Some(user) = self.user.filter(|_| !capabilities.is_empty()) else {
+            return self.start_other(name, program, args);
+        };
+        let plain = self.command(program, args);
+        let raised = capabilities.iter().map(|name| format!("+{}", name.to_lowercase().replace("cap_", "")));
+        let raised = raised.collect::<Vec<_>>().join(",");
+        // It changes user itself: one that has changed already has nothing left to give.
+        let mut command = Command::new("setpriv");
+        command.args([format!("--reuid={}", user.uid), format!("--regid={}", user.gid), "--clear-groups".to_owned()]);
+        command.args([format!("--inh-caps={raised}"), format!("--ambient-caps={raised}"), "--".to_owned()]);
+        command.arg(plain.get_program()).args(plain.get_args());
+        command.stdin(Stdio::null()).current_dir("/").process_group(0);
+        self.spawn(name, program, command)
     }
 
     /// Runs a program to its end and returns what it printed; anything but success is an error.
@@ -129,6 +157,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// What it was started as.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()

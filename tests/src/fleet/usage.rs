@@ -34,14 +34,26 @@ impl Memory {
 
 /// CPU time of a process, user and system, its threads that ended included (`proc_pid_stat(5)`, fields 14 and 15).
 pub fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
+    let [user, system, ..] = cpu_times(pid)?;
+    Ok(ticks(user + system))
+}
+
+/// CPU time of a process and of its children that have ended and were waited for (fields 16 and 17 too).
+pub fn cpu_time_with_children(pid: u32) -> anyhow::Result<Duration> {
+    Ok(ticks(cpu_times(pid)?.iter().sum()))
+}
+
+fn cpu_times(pid: u32) -> anyhow::Result<[u64; 4]> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     // The second field is the program's name, which may hold anything but ends with the last bracket.
     let fields = text.rsplit_once(')').map(|(_, rest)| rest.split_whitespace()).context("no fields in stat")?;
-    let times: Vec<u64> = fields.skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
-    let [user, system] = times[..] else { anyhow::bail!("{path} is cut short") };
-    let ticks = rustix::param::clock_ticks_per_second();
-    Ok(Duration::from_secs_f64((user + system) as f64 / ticks as f64))
+    let times: Vec<u64> = fields.skip(11).take(4).map(str::parse).collect::<Result<_, _>>()?;
+    times.try_into().map_err(|_| anyhow::anyhow!("{path} is cut short"))
+}
+
+fn ticks(count: u64) -> Duration {
+    Duration::from_secs_f64(count as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// CPU time of the calling thread, user and system.

@@ -38,6 +38,8 @@ pub(super) struct Used {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Footprint {
     pub(super) programs: Vec<Used>,
+    /// What reads beside them what no peer reads, and counts by itself.
+    pub(super) beside: Vec<Used>,
     /// Samples a second.
     pub(super) samples: f64,
     /// Bytes a second between agent and backend.
@@ -69,6 +71,7 @@ struct Watched {
 
 struct Before {
     programs: Vec<Watched>,
+    beside: Vec<Watched>,
     carried: Carried,
 }
 
@@ -85,7 +88,7 @@ pub(super) fn measure(rig: &Rig, contenders: &mut [Contender<'_>]) -> Vec<Option
     while next < began + WINDOW {
         next += LOOK_EVERY;
         rig.sleep_until(next);
-        for program in before.iter_mut().flatten().flat_map(|before| &mut before.programs) {
+        for program in before.iter_mut().flatten().flat_map(Before::all) {
             // One that is gone is found out at the end.
             program.memory.extend(Memory::of(program.pid).ok().map(|memory| memory.all));
         }
@@ -95,26 +98,41 @@ pub(super) fn measure(rig: &Rig, contenders: &mut [Contender<'_>]) -> Vec<Option
     ends.collect()
 }
 
+impl Before {
+    fn all(&mut self) -> impl Iterator<Item = &mut Watched> {
+        self.programs.iter_mut().chain(&mut self.beside)
+    }
+}
+
 fn begin(contender: &mut Contender<'_>) -> Option<Before> {
-    let agents = contender.agents()?;
+    let (agents, beside) = (contender.agents()?, contender.beside()?);
+    Some(Before { programs: watch(agents)?, beside: watch(beside)?, carried: contender.carried()? })
+}
+
+fn watch(programs: Vec<(String, u32)>) -> Option<Vec<Watched>> {
     let watch = |(name, pid)| Some(Watched { name, pid, cpu_before: cpu(pid).ok()?, memory: Vec::new() });
-    let programs = agents.into_iter().map(watch).collect::<Option<_>>()?;
-    Some(Before { programs, carried: contender.carried()? })
+    programs.into_iter().map(watch).collect()
 }
 
 fn end(contender: &mut Contender<'_>, before: Before, seconds: f64) -> Option<Footprint> {
-    let (agents, carried) = (contender.agents()?, contender.carried()?);
-    let used = |(program, (_, pid)): (Watched, (String, u32))| {
-        let cpu = cpu(pid).ok()?.saturating_sub(program.cpu_before).as_secs_f64() / seconds;
-        let memory = program.memory.iter().sum::<u64>() as f64 / program.memory.len() as f64;
-        Some(Used { name: program.name, memory, cpu })
-    };
-    let programs = before.programs.into_iter().zip(agents).map(used).collect::<Option<_>>()?;
+    // Those that were started anew meanwhile are others.
+    let (agents, beside, carried) = (contender.agents()?, contender.beside()?, contender.carried()?);
+    let (programs, beside) = (used(before.programs, &agents, seconds)?, used(before.beside, &beside, seconds)?);
     let rate = |before: Option<u64>, after: Option<u64>| Some(after?.saturating_sub(before?) as f64 / seconds);
     let out = rate(before.carried.out, carried.out);
     let scraped = rate(before.carried.scraped, carried.scraped);
     // Asked last: the answer goes over the interface that was just read.
-    Some(Footprint { programs, samples: contender.samples()? as f64, out, scraped })
+    Some(Footprint { programs, beside, samples: contender.samples()? as f64, out, scraped })
+}
+
+/// What was taken in the window by programs that are still there.
+fn used(watched: Vec<Watched>, now: &[(String, u32)], seconds: f64) -> Option<Vec<Used>> {
+    let used = |(program, (_, pid)): (Watched, &(String, u32))| {
+        let cpu = cpu(*pid).ok()?.saturating_sub(program.cpu_before).as_secs_f64() / seconds;
+        let memory = program.memory.iter().sum::<u64>() as f64 / program.memory.len() as f64;
+        Some(Used { name: program.name, memory, cpu })
+    };
+    watched.into_iter().zip(now).map(used).collect()
 }
 
 /// CPU time of a process, in nanoseconds where its own count has hundredths of a second: all its threads' added up
@@ -137,7 +155,7 @@ mod tests {
     fn a_side_takes_what_its_programs_take() {
         let used = |name: &str, memory, cpu| Used { name: name.to_owned(), memory, cpu };
         let programs = vec![used("a", 3.0, 0.25), used("b", 4.0, 0.5)];
-        let footprint = Footprint { programs, samples: 10.0, out: None, scraped: None };
+        let footprint = Footprint { programs, beside: Vec::new(), samples: 10.0, out: None, scraped: None };
         assert_eq!((footprint.memory(), footprint.cpu()), (7.0, 0.75));
     }
 

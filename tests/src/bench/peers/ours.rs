@@ -1,5 +1,7 @@
-//! Ours beside the peers: the agent as it is shipped on this host's metrics, and an aggregator, in a place of their own.
+//! Ours beside the peers: the agent as it is shipped on this host's metrics, its probes, and an aggregator, in a place of their
+//! own.
 
+use super::super::probes::Probes;
 use super::footprint::Carried;
 use super::pipeline::TIME;
 use super::place::Place;
@@ -21,6 +23,7 @@ pub(super) struct Ours<'f> {
     host: HostName,
     centre: Centre<'f>,
     agent: AgentProc<'f>,
+    probes: Probes,
 }
 
 /// What a range query answers, as Prometheus does.
@@ -44,14 +47,15 @@ impl<'f> Ours<'f> {
     pub(super) fn start(rig: &'f Rig) -> anyhow::Result<Self> {
         let place = rig.places.one("ours")?;
         let host = HostName::new("h1")?;
-        let (centre, agent) = place.within(|| {
+        let (centre, agent, probes) = place.within(|| {
             let mut centre = Centre::init(&rig.fleet, std::slice::from_ref(&host), Ports::free()?)?;
             rig.wait(centre.start())?;
             let mut agent = AgentProc::join(&rig.fleet, &centre, &host)?;
+            let probes = Probes::start(&rig.fleet, &agent)?;
             agent.start()?;
-            Ok((centre, agent))
+            Ok((centre, agent, probes))
         })?;
-        Ok(Self { rig, place, host, centre, agent })
+        Ok(Self { rig, place, host, centre, agent, probes })
     }
 
     pub(super) fn start_agent(&mut self) -> anyhow::Result<()> {
@@ -75,6 +79,11 @@ impl<'f> Ours<'f> {
         let process = self.agent.process()?;
         process.check_alive()?;
         Ok(process.id())
+    }
+
+    /// The probes that the agent asks, with their process ids.
+    pub(super) fn probes(&mut self) -> anyhow::Result<Vec<(String, u32)>> {
+        self.probes.ids()
     }
 
     /// Waits until another batch is stored.

@@ -89,6 +89,14 @@ impl<'f> Contender<'f> {
         })
     }
 
+    /// The programs that read what no peer reads, with their process ids: our probes.
+    pub(super) fn beside(&mut self) -> Option<Vec<(String, u32)>> {
+        self.ask(|side| match side {
+            Side::Ours(ours) => ours.probes(),
+            Side::Peer(_) => Ok(Vec::new()),
+        })
+    }
+
     /// Samples of a second.
     pub(super) fn samples(&mut self) -> Option<u64> {
         self.ask(|side| match side {

@@ -93,6 +93,7 @@ pub(super) fn rows(measured: &[Measured], at_rest: &AtRest, no_wire: Option<&str
     let mut rows: Vec<_> = measured.iter().map(samples).collect();
     for figure in &FIGURES {
         rows.extend(measured.iter().map(|side| told(figure, side, no_wire)));
+        rows.extend(measured.iter().filter_map(|side| probes(figure, side)));
         rows.extend(ratios(figure, measured));
     }
     rows.extend(measured.iter().filter_map(scraped));
@@ -128,6 +129,14 @@ fn told(figure: &Figure, side: &Measured, no_wire: Option<&str>) -> Row {
         _ if figure.is_sum && footprint.programs.len() > 1 => row.note(parts(figure, footprint)),
         _ => row,
     }
+}
+
+/// What ours has beside its agent.
+fn probes(figure: &Figure, side: &Measured) -> Option<Row> {
+    let footprint = side.footprint.as_ref().filter(|all| figure.is_sum && !all.beside.is_empty())?;
+    let alone = Footprint { programs: footprint.beside.clone(), ..footprint.clone() };
+    let row = Row::told(format!("peers, {}: our probes", figure.name), (figure.of)(&alone)?, figure.unit);
+    Some(row.note(parts(figure, &alone)))
 }
 
 /// What each of several programs takes by itself.
@@ -218,7 +227,7 @@ mod tests {
     fn side(name: &'static str, programs: &[(&str, f64)], out: Option<f64>) -> Measured {
         let used = |(name, cpu): &(&str, f64)| Used { name: (*name).to_owned(), memory: 1_048_576.0, cpu: *cpu };
         let programs = programs.iter().map(used).collect();
-        let footprint = Some(Footprint { programs, samples: 100.0, out, scraped: None });
+        let footprint = Some(Footprint { programs, beside: Vec::new(), samples: 100.0, out, scraped: None });
         let verdict = Some(Verdict { judged: 9, lost: 2, doubled: 0, between: Some((3, 4)) });
         Measured { name, versions: None, footprint, verdict, said: Said::default(), why: None }
     }
@@ -232,8 +241,13 @@ mod tests {
 
     #[test]
     fn ours_is_held_against_each_peer_and_only_ours_has_targets() {
-        let measured = [side(OURS, &[("a", 0.1)], Some(50.0)), side("b + c", &[("b", 0.2), ("c", 0.3)], Some(200.0))];
+        let mut measured =
+            [side(OURS, &[("a", 0.1)], Some(50.0)), side("b + c", &[("b", 0.2), ("c", 0.3)], Some(200.0))];
+        let beside = Used { name: "probe-rapl".to_owned(), memory: 2_097_152.0, cpu: 0.01 };
+        let ours = measured[0].footprint.as_mut().expect("it was measured");
+        ours.beside.push(beside);
         let rows = rows(&measured, &AT_REST(), None);
+        assert_eq!(found(&rows, "peers, memory: our probes").value, Some(2.0), "beside ours, and not in it");
         assert_eq!(found(&rows, "peers, CPU: b + c").note.as_deref(), Some("b 20.00, c 30.00"));
         for (name, value, kept) in [
             ("peers, memory: ours to b alone", 1.0, Some(Better::Less)),
