@@ -12,9 +12,10 @@
 mod event;
 mod xid;
 
+use crate::nvidia;
 use crate::source::Source;
 use dsmil_protocol::metric::Scale;
-use dsmil_protocol::probe::{Fault, Text};
+use dsmil_protocol::probe::{Fault, PciAddress, Text};
 use dsmil_sensors::root::Root;
 use dsmil_sensors::{Form, Reading};
 use event::{Event, PLAIN_EVENTS};
@@ -31,6 +32,8 @@ pub(crate) const DEFAULT_PATH: &str = "/dev/kmsg";
 const MAX_RECORDS: usize = 4000;
 /// The longest record that the kernel hands out; into less, it refuses to.
 const MAX_RECORD_LEN: usize = 8 << 10;
+/// Readings between two looks for GPUs: a hundred devices on the bus take a millisecond, and GPUs hardly ever come.
+const LOOK_EVERY: u32 = 60;
 /// Events that are told apart: who pulls cables all day does not fill a metric set.
 const MAX_EVENTS: usize = 256;
 const COUNT: Form = Form::counter(Scale::ONE);
@@ -40,13 +43,14 @@ const GAUGE: Form = Form::gauge(Scale::ONE);
 pub(crate) struct Kmsg {
     path: PathBuf,
     file: Option<OwnedFd>,
+    readings: u32,
     log: Log,
 }
 
 impl Kmsg {
     /// The log that is read at `path`.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, file: None, log: Log::default() }
+        Self { path, file: None, readings: 0, log: Log::default() }
     }
 
     fn take_in(&mut self) -> Result<(), Errno> {
@@ -71,7 +75,11 @@ impl Kmsg {
 }
 
 impl Source for Kmsg {
-    fn read(&mut self, _: &Root, out: &mut Reading) -> Result<(), Fault> {
+    fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), Fault> {
+        if self.readings.is_multiple_of(LOOK_EVERY) {
+            self.log.look(root);
+        }
+        self.readings = self.readings.wrapping_add(1);
         let outcome = self.take_in();
         self.log.push(out);
         outcome.map_err(|error| {
@@ -97,12 +105,25 @@ struct Log {
     lines: u64,
     lost: u64,
     events: Vec<(Event, u64)>,
+    /// How the host calls itself.
+    host: String,
+    /// The GPUs that were seen on the bus, in its order: one that fell off keeps its number.
+    gpus: Vec<PciAddress>,
     /// The last XID of each GPU.
-    xids: Vec<(String, u64)>,
+    xids: Vec<(PciAddress, u64)>,
     bursts: Bursts,
 }
 
 impl Log {
+    /// Looks which GPUs there are, without asking their driver.
+    fn look(&mut self, root: &Root) {
+        self.host = nvidia::host_name(root);
+        let known = &self.gpus;
+        let new: Vec<_> = nvidia::gpus(root).into_iter().filter(|gpu| !known.contains(gpu)).collect();
+        self.gpus.extend(new);
+        self.gpus.sort_unstable();
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         self.rest.extend_from_slice(bytes);
         let bytes = std::mem::take(&mut self.rest);
@@ -126,12 +147,10 @@ impl Log {
         let Some(event) = record.message.and_then(Event::of) else { return };
         if let Event::Xid { device, code } = event {
             self.bursts.take(device, code, record.time_us);
-        }
-        if let Some((bus_id, code)) = event.xid() {
             let full = self.xids.len() >= MAX_EVENTS;
-            match self.xids.iter_mut().find(|(known, _)| *known == bus_id) {
+            match self.xids.iter_mut().find(|(known, _)| *known == device) {
                 Some((_, last)) => *last = code,
-                None if !full => self.xids.push((bus_id, code)),
+                None if !full => self.xids.push((device, code)),
                 None => {}
             }
         }
@@ -160,14 +179,26 @@ impl Log {
         for (event, count) in self.events.iter().filter(|(event, _)| !PLAIN_EVENTS.contains(event)) {
             out.push(EVENTS, &event.labels().pairs(), COUNT, Some(*count));
         }
-        for (bus_id, code) in &self.xids {
-            out.push("DCGM_FI_DEV_XID_ERRORS", &[("pci_bus_id", bus_id)], GAUGE, Some(*code));
-        }
+        self.push_xids(out);
         out.push("dsmil_gpu_xid_policy_version", &[], GAUGE, Some(self.bursts.policy_version().into()));
         for (place, action, count) in self.bursts.counts() {
             let place = place.to_string();
             let labels = [("device", &*place), ("action", action.name())];
             out.push("dsmil_gpu_xid_bursts_total", &labels, COUNT, Some(count));
+        }
+    }
+
+    /// The last XID of each GPU, under dcgm-exporter's name. One that had none says 0, as there: rules look for a change.
+    fn push_xids(&self, out: &mut Reading) {
+        let strangers = self.xids.iter().map(|(place, _)| place).filter(|place| !self.gpus.contains(place));
+        for place in self.gpus.iter().chain(strangers) {
+            let last = self.xids.iter().find(|(known, _)| known == place).map_or(0, |(_, code)| *code);
+            let number = self.gpus.iter().position(|gpu| gpu == place).map(|number| number.to_string());
+            let bus_id = nvidia::bus_id(*place);
+            let labels = [("gpu", number.as_deref()), ("pci_bus_id", Some(&bus_id)), ("Hostname", Some(&self.host))];
+            let known = labels.into_iter().filter_map(|(name, value)| Some((name, value?)));
+            let known: Vec<_> = known.filter(|(_, value)| !value.is_empty()).collect();
+            out.push("DCGM_FI_DEV_XID_ERRORS", &known, GAUGE, Some(last));
         }
     }
 }

@@ -15,6 +15,7 @@ mod cli;
 mod desk;
 mod door;
 mod kmsg;
+mod nvidia;
 mod nvml;
 mod rapl;
 mod source;

@@ -11,6 +11,7 @@ mod card;
 mod mig;
 mod values;
 
+use crate::nvidia;
 use crate::source::{Source, is_partial};
 use card::Card;
 use dsmil_protocol::metric::Metric;
@@ -27,10 +28,6 @@ use std::time::Duration;
 
 /// The library's name, for the loader.
 const LIBRARY: &str = "libnvidia-ml.so.1";
-/// NVIDIA's number in PCI's list of vendors.
-const VENDOR: u16 = 0x10de;
-/// NVIDIA's own driver.
-const DRIVER: &str = "nvidia";
 /// A device's file that says whether it sleeps.
 const STATUS: &str = "runtime_status";
 /// Cards that are read: a machine has sixteen at most.
@@ -51,6 +48,8 @@ pub(crate) struct Nvidia {
 /// The library with its handles.
 struct Open {
     nvml: Nvml,
+    /// How the host calls itself, when the library was opened.
+    host: String,
     /// What does not change of each card, by its number; nothing of one that has not told yet.
     cards: Vec<Option<Card>>,
 }
@@ -68,7 +67,7 @@ impl Nvidia {
             None => {
                 let nvml = Nvml::builder().lib_path(&self.library).init();
                 let nvml = nvml.map_err(|error| fault(&error, &self.library.to_string_lossy(), root))?;
-                Open { nvml, cards: Vec::new() }
+                Open { nvml, host: nvidia::host_name(root), cards: Vec::new() }
             }
         };
         Ok(self.open.insert(open))
@@ -77,7 +76,7 @@ impl Nvidia {
     /// Reads every card. The second says whether one of them is at work.
     fn cards(&mut self, root: &Root, out: &mut Reading) -> (Result<(), Fault>, bool) {
         let library = self.library.to_string_lossy().into_owned();
-        let Open { nvml, cards } = match self.open(root) {
+        let Open { nvml, host, cards } = match self.open(root) {
             Ok(open) => open,
             Err(fault) => return (Err(fault), false),
         };
@@ -88,7 +87,7 @@ impl Nvidia {
         cards.resize_with(count as usize, || None);
         let (mut worst, mut at_work) = (None, false);
         for (index, known) in (0..count).zip(cards) {
-            match read_card(nvml, index, known, out) {
+            match read_card(nvml, host, index, known, out) {
                 Ok(work) => at_work |= work,
                 Err(error) => {
                     at_work = true; // It is in trouble and not idle.
@@ -134,11 +133,17 @@ impl Nvidia {
 }
 
 /// Reads the card of that number. Whether it is at work.
-fn read_card(nvml: &Nvml, index: u32, known: &mut Option<Card>, out: &mut Reading) -> Result<bool, NvmlError> {
+fn read_card(
+    nvml: &Nvml,
+    host: &str,
+    index: u32,
+    known: &mut Option<Card>,
+    out: &mut Reading,
+) -> Result<bool, NvmlError> {
     let device = nvml.device_by_index(index)?;
     let card = match known {
         Some(card) => card,
-        None => known.insert(Card::of(&device, index)?),
+        None => known.insert(Card::of(&device, index, host)?),
     };
     let read = values::push(&device, card, out)?;
     mig::push(&device, card, out);
@@ -148,9 +153,7 @@ fn read_card(nvml: &Nvml, index: u32, known: &mut Option<Card>, out: &mut Readin
 
 impl Source for Nvidia {
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), Fault> {
-        // Of cards with another driver, or handed on to a virtual machine, others speak.
-        let mut on_bus = pci::cards(root, VENDOR).unwrap_or_default();
-        on_bus.retain(|card| pci::driver(root, *card).as_deref() == Some(DRIVER));
+        let on_bus = nvidia::gpus(root);
         let is = |card: &PciAddress, file, what: &str| pci::power(root, *card, file).is_some_and(|value| value == what);
         let sleeps = on_bus.iter().any(|card| is(card, STATUS, "suspended"));
         if sleeps || self.clock.mono() < self.rest_until {
@@ -173,7 +176,7 @@ impl Source for Nvidia {
 
 /// The card of that number, by its place on the bus: NVML numbers cards in that order.
 fn on_the_bus(root: &Root, index: u32) -> Option<PciAddress> {
-    pci::cards(root, VENDOR).ok()?.get(index as usize).copied()
+    nvidia::gpus(root).get(index as usize).copied()
 }
 
 /// What an error means that came from one card.

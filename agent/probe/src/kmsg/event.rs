@@ -72,13 +72,6 @@ impl Event {
         Labels { event, device, code }
     }
 
-    /// Of an XID: the GPU as NVIDIA's library names it, and the code.
-    pub(super) fn xid(&self) -> Option<(String, u64)> {
-        let Self::Xid { device, code } = self else { return None };
-        let PciAddress { domain, bus, device, function } = device;
-        Some((format!("{domain:08X}:{bus:02X}:{device:02X}.{function:X}"), *code))
-    }
-
     /// Whether it is of a certain device.
     pub(super) fn is_of_a_device(&self) -> bool {
         !matches!(self, Self::Xid { .. }) && !PLAIN_EVENTS.contains(self)

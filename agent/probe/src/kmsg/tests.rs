@@ -45,6 +45,44 @@ fn events_are_counted_with_their_devices_and_users_are_not_believed() {
 }
 
 #[test]
+fn gpus_without_an_xid_say_so_under_their_number_and_one_that_fell_off_keeps_its_own() {
+    const GPUS: [&str; 2] = ["0000:1b:00.0", "0000:3b:00.0"];
+    let tree = Tree::new();
+    tree.proc("sys/kernel/hostname", "gpu-7\n");
+    tree.sys("bus/pci/drivers/nvidia/bind", "");
+    for place in GPUS {
+        tree.sys(&format!("bus/pci/devices/{place}/vendor"), "0x10de\n");
+        tree.sys(&format!("bus/pci/devices/{place}/class"), "0x030200\n");
+        tree.link(&format!("sys/bus/pci/devices/{place}/driver"), "../../drivers/nvidia");
+    }
+    let (folder, mut source) = of("4,1,1,-;NVRM: Xid (PCI:0000:5e:00): 13, of a GPU that is not there\n");
+    let mut last = || {
+        let mut reading = Reading::new();
+        reading.begin();
+        source.read(&tree.root(), &mut reading).expect("a log");
+        reading.complete();
+        let pairs = reading.metrics().zip(reading.values());
+        let xids = pairs.filter(|(metric, _)| metric.name == "DCGM_FI_DEV_XID_ERRORS");
+        xids.map(|(metric, value)| (series(metric).split_once('{').expect("labels").1.to_owned(), value)).collect()
+    };
+    let labels = |gpu: &str, bus: &str| format!("{gpu}pci_bus_id=\"00000000:{bus}:00.0\",Hostname=\"gpu-7\"}}");
+    let expected = |second: u64| {
+        let first = (labels("gpu=\"0\",", "1B"), Some(0));
+        Vec::from([first, (labels("gpu=\"1\",", "3B"), Some(second)), (labels("", "5E"), Some(13))])
+    };
+    let before: Vec<(String, Option<u64>)> = last();
+    assert_eq!(before, expected(0));
+    std::fs::remove_dir_all(tree.path().join("sys/bus/pci/devices").join(GPUS[0])).expect("it is there");
+    let log = std::fs::OpenOptions::new().append(true).open(folder.path().join("kmsg"));
+    std::io::Write::write_all(&mut log.expect("a log"), b"4,2,2,-;NVRM: Xid (PCI:0000:3b:00): 79, off\n")
+        .expect("room");
+    for _ in 0..LOOK_EVERY {
+        last();
+    }
+    assert_eq!(last(), expected(79));
+}
+
+#[test]
 fn a_flood_is_read_in_parts_of_bounded_size() {
     let flood: String = (0..10_000).map(|n| format!("6,{n},1,-;audit: noise {n}\n")).collect();
     let (_folder, mut source) = of(&flood);

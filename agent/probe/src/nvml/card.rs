@@ -16,11 +16,12 @@ pub(super) struct Card {
     bus_id: String,
     device: String,
     model: String,
+    host: String,
 }
 
 impl Card {
-    /// The card of that number.
-    pub(super) fn of(device: &Device<'_>, index: u32) -> Result<Self, NvmlError> {
+    /// The card of that number, in the host that calls itself so.
+    pub(super) fn of(device: &Device<'_>, index: u32, host: &str) -> Result<Self, NvmlError> {
         let pci = device.pci_info()?;
         // Of a number that no bus has, the card of the number 0: it is only shown.
         let byte = |number: u32| u8::try_from(number).unwrap_or_default();
@@ -38,17 +39,20 @@ impl Card {
             // As dcgm-exporter names it: by the number of its file in /dev.
             device: format!("nvidia{}", device.minor_number().unwrap_or(index)),
             model: device.name()?,
+            host: host.to_owned(),
         })
     }
 
     /// dcgm-exporter's labels, in its order.
-    pub(super) fn labels(&self) -> [(&str, &str); 5] {
+    pub(super) fn labels(&self) -> [(&str, &str); 6] {
         [
             ("gpu", &self.gpu),
             ("UUID", &self.uuid),
             ("pci_bus_id", &self.bus_id),
             ("device", &self.device),
             ("modelName", &self.model),
+            // Its dashboards choose hosts by it.
+            ("Hostname", &self.host),
         ]
     }
 
