@@ -56,7 +56,7 @@ pub fn sensors(folder: &Path, kinds: Option<&[ProbeKind]>, clock: &Clock) -> Vec
 }
 
 /// How the names of a kind's metrics begin. A probe that was taken over is not to speak for the rest of the host.
-const fn own_names(kind: ProbeKind) -> &'static [&'static str] {
+pub const fn own_names(kind: ProbeKind) -> &'static [&'static str] {
     match kind {
         ProbeKind::Nvml => &["DCGM_FI_", "dsmil_gpu_", "dsmil_accelerator_"],
         ProbeKind::Rapl => &["node_rapl_"],
