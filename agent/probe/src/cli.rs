@@ -38,6 +38,9 @@ struct Cli {
     /// The vendor's library, where the loader does not find it or another one is meant.
     #[arg(long, value_name = "PATH")]
     library: Option<PathBuf>,
+    /// The program that the kind runs (smart: smartctl), where it is not one of the distribution's or another one is meant.
+    #[arg(long, value_name = "PATH")]
+    program: Option<PathBuf>,
     /// Where the host's processes and counters are.
     #[arg(long, value_name = "DIR", default_value = HOST_PROC)]
     proc: PathBuf,

@@ -1,8 +1,9 @@
 //! The thread that reads, and waiting for it no longer than it deserves.
 
 use crate::source::{Source, is_partial};
+use crate::waiting;
 use dsmil_protocol::metric::{Metric, MetricSet, SetId};
-use dsmil_protocol::probe::{Fault, ProbeReading, Text};
+use dsmil_protocol::probe::{Fault, ProbeReading};
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
 use dsmil_sensors::Reading;
@@ -127,21 +128,18 @@ impl Desk {
     fn hung(&self) -> Fault {
         let since = self.busy_since.unwrap_or_default();
         let for_s = self.clock.mono().saturating_sub(since).as_secs();
-        let mut buffer = Vec::new();
-        let path = format!("self/task/{}/wchan", self.thread);
-        let place = self.own.proc(&path, &mut buffer).ok().map(|name| String::from_utf8_lossy(name).into_owned());
-        // The kernel says 0 of a thread that waits nowhere, and where it is built to tell nobody.
-        let wait_channel = place.filter(|place| !place.is_empty() && place != "0").map(|place| Text::of(&place));
+        let wait_channel = waiting::channel(&self.own, &self.place());
         Fault::Hung { for_s: u32::try_from(for_s).unwrap_or(u32::MAX), state: self.state(), wait_channel }
     }
 
     /// The thread's state, proc(5).
     fn state(&self) -> Option<char> {
-        let mut buffer = Vec::new();
-        let stat = self.own.proc(&format!("self/task/{}/stat", self.thread), &mut buffer).ok()?;
-        // The name, in brackets, may hold anything.
-        let after = stat.iter().rposition(|byte| *byte == b')')?;
-        stat.get(after + 2).map(|state| char::from(*state))
+        waiting::state(&self.own, &self.place())
+    }
+
+    /// Where the thread is below /proc.
+    fn place(&self) -> String {
+        format!("self/task/{}", self.thread)
     }
 }
 

@@ -17,8 +17,10 @@ mod door;
 mod kmsg;
 mod nvidia;
 mod nvml;
+mod program;
 mod rapl;
 mod source;
 mod talk;
+mod waiting;
 
 pub use cli::main;

@@ -118,6 +118,10 @@ impl Trouble {
                 "Install the library of the driver's release (Debian: libnvidia-ml1), or name it: `dsmil-probe --library`."
             }
             Self::Fault(Fault::LibraryUnusable { .. }) => "Install the library of the driver's own release.",
+            Self::Fault(Fault::ProgramMissing { .. }) => program_missing(kind),
+            Self::Fault(Fault::ProgramFailed { .. }) => {
+                "The program's last words are in the verdict; `journalctl -u 'dsmil-probe@*'` has more."
+            }
             Self::Fault(Fault::DriverNotLoaded) => "`modprobe nvidia`, and `journalctl -k` says why it was not loaded.",
             Self::Fault(Fault::VersionMismatch { .. }) => {
                 "The driver was upgraded under a running kernel: restart the machine, or unload and load the driver."
@@ -140,5 +144,15 @@ impl Trouble {
                 "Turn its socket off: `systemctl disable --now dsmil-probe@KIND.socket`, or upgrade the package."
             }
         }
+    }
+}
+
+/// How to get the program that a kind runs.
+const fn program_missing(kind: ProbeKind) -> &'static str {
+    match kind {
+        ProbeKind::Smart => {
+            "Install smartmontools, or name its smartctl: `dsmil-probe --program`. It is asked again by itself."
+        }
+        _ => "Install the program that the verdict names, or name another place: `dsmil-probe --program`.",
     }
 }

@@ -19,6 +19,16 @@ pub enum Fault {
         /// What it said or lacks.
         what: Text,
     },
+    /// The program that does the reading is not installed.
+    ProgramMissing {
+        /// Its name or path.
+        program: Text,
+    },
+    /// That program has failed, or says something nobody knows.
+    ProgramFailed {
+        /// Which, and what it said.
+        what: Text,
+    },
     /// The vendor's kernel driver is not loaded.
     DriverNotLoaded,
     /// Library and kernel driver are of different releases: one was upgraded and the other is still loaded.
@@ -69,6 +79,8 @@ impl fmt::Display for Fault {
         match self {
             Self::LibraryMissing { library } => write!(f, "{library} cannot be loaded: it is not installed"),
             Self::LibraryUnusable { what } => write!(f, "the vendor's library cannot be used: {what}"),
+            Self::ProgramMissing { program } => write!(f, "{program} cannot be run: it is not installed"),
+            Self::ProgramFailed { what } => write!(f, "a program has failed: {what}"),
             Self::DriverNotLoaded => f.write_str("the driver is not loaded"),
             Self::VersionMismatch { driver: Some(version) } => {
                 write!(f, "the library is not of the loaded driver's release ({version})")

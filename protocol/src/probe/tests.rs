@@ -24,6 +24,8 @@ fn faults() -> Vec<Fault> {
     vec![
         Fault::LibraryMissing { library: text.clone() },
         Fault::LibraryUnusable { what: text.clone() },
+        Fault::ProgramMissing { program: text.clone() },
+        Fault::ProgramFailed { what: text.clone() },
         Fault::DriverNotLoaded,
         Fault::VersionMismatch { driver: Some(text.clone()) },
         Fault::VersionMismatch { driver: None },
