@@ -56,6 +56,7 @@ pub enum Fault {
         /// Whole seconds since the call began.
         for_s: u32,
         /// The state of the thread that calls, as in proc(5): `D` if it cannot be killed.
+        #[serde(deserialize_with = "state")]
         state: Option<char>,
         /// The kernel function in which it waits, where the kernel tells.
         wait_channel: Option<Text>,
@@ -150,10 +151,17 @@ pub struct PciAddress {
     /// The bus.
     pub bus: u8,
     /// The device on it, 0 to 31.
+    #[serde(deserialize_with = "device")]
     pub device: u8,
     /// Its function, 0 to 7.
+    #[serde(deserialize_with = "function")]
     pub function: u8,
 }
+
+/// Devices of a bus.
+const DEVICES: u8 = 32;
+/// Functions of a device.
+const FUNCTIONS: u8 = 8;
 
 /// As the kernel writes it: `0000:01:00.0`.
 impl fmt::Display for PciAddress {
@@ -185,11 +193,34 @@ impl FromStr for PciAddress {
             let address = Self {
                 domain: hex(domain, 8)?,
                 bus: byte(bus, 2)?,
-                device: byte(device, 2).filter(|device| *device < 32)?,
-                function: byte(function, 1).filter(|function| *function < 8)?,
+                device: byte(device, 2).filter(|device| *device < DEVICES)?,
+                function: byte(function, 1).filter(|function| *function < FUNCTIONS)?,
             };
             parts.next().is_none().then_some(address)
         };
         parse().ok_or(NotAnAddress)
     }
+}
+
+/// A state is a letter: it ends on a terminal as well.
+fn state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<char>, D::Error> {
+    let state = Option::<char>::deserialize(deserializer)?;
+    if state.is_none_or(|state| state.is_ascii_alphabetic()) {
+        Ok(state)
+    } else {
+        Err(serde::de::Error::custom("a state is a letter"))
+    }
+}
+
+fn device<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    below(DEVICES, deserializer)
+}
+
+fn function<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    below(FUNCTIONS, deserializer)
+}
+
+fn below<'de, D: Deserializer<'de>>(end: u8, deserializer: D) -> Result<u8, D::Error> {
+    let number = u8::deserialize(deserializer)?;
+    if number < end { Ok(number) } else { Err(serde::de::Error::custom("no bus has such an address")) }
 }

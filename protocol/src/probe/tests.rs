@@ -127,6 +127,21 @@ fn a_text_is_short_and_harmless() {
     assert_eq!(read_answer(&bytes[PREFIX_LEN..]), Err(ProbeError::Malformed));
 }
 
+/// What a probe makes up is refused, and not only printed oddly; found by the fuzzer.
+#[test]
+fn a_state_that_is_no_letter_and_an_address_that_no_bus_has_are_refused() {
+    let hung = |state| Fault::Hung { for_s: 1, state: Some(state), wait_channel: None };
+    let at = |device, function| Fault::DeviceLost { device: PciAddress { device, function, ..address() } };
+    let reads = |fault| {
+        let bytes = answer(&Answer::Reading(reading(Some(fault)))).expect("it fits");
+        read_answer(&bytes[PREFIX_LEN..]).is_ok()
+    };
+    assert!(reads(hung('D')) && reads(hung('t')) && reads(at(31, 7)));
+    for fault in [hung('\x1b'), hung('\n'), hung('ä'), hung(' '), at(32, 0), at(0, 8), at(255, 255)] {
+        assert!(!reads(fault.clone()), "{fault:?}");
+    }
+}
+
 #[test]
 fn a_fault_is_said_in_a_line() {
     let lines: Vec<String> = faults().iter().map(ToString::to_string).collect();
