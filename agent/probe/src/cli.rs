@@ -8,7 +8,7 @@ use crate::rapl::Rapl;
 use crate::source::Source;
 use crate::talk::{self, End};
 use anyhow::bail;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use dsmil_protocol::metric::Metric;
 use dsmil_protocol::probe::{Fault, ProbeKind};
 use dsmil_runtime::clock::Clock;
@@ -63,6 +63,11 @@ struct Cli {
 
 fn kind(text: &str) -> Result<ProbeKind, String> {
     ProbeKind::of_name(text).ok_or_else(|| format!("none of {}", ProbeKind::ALL.map(ProbeKind::name).join(", ")))
+}
+
+/// The command line, for its reference.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// The program.

@@ -225,5 +225,15 @@ impl<'a> Record<'a> {
     }
 }
 
+/// Pushes what there is to say of a log with a fault of every kind.
+#[cfg(any(test, feature = "reference"))]
+pub(crate) fn example(out: &mut Reading) {
+    let mut log = Log::default();
+    for (n, message) in event::EXAMPLES.iter().enumerate() {
+        log.take(format!("4,{n},1,-;{message}\n").as_bytes());
+    }
+    log.push(out);
+}
+
 #[cfg(test)]
 mod tests;

@@ -19,8 +19,10 @@ mod nvidia;
 mod nvml;
 mod program;
 mod rapl;
+#[cfg(any(test, feature = "reference"))]
+pub mod reference;
 mod source;
 mod talk;
 mod waiting;
 
-pub use cli::main;
+pub use cli::{command, main};

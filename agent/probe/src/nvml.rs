@@ -8,8 +8,13 @@
 //! found idle, everything is closed again for [`REST`], so that it can.
 
 mod card;
+#[cfg(any(test, feature = "reference"))]
+mod example;
 mod mig;
 mod values;
+
+#[cfg(any(test, feature = "reference"))]
+pub(crate) use example::example;
 
 use crate::nvidia;
 use crate::source::{Source, is_partial};

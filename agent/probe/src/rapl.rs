@@ -90,6 +90,19 @@ fn fault(path: &str, error: RootError) -> Fault {
     }
 }
 
+/// Pushes all that the kernel's drivers count (`drivers/powercap/intel_rapl_common.c`, `rapl_domain_names`): processors, their cores,
+/// what else is on them, memory, and the whole platform.
+#[cfg(any(test, feature = "reference"))]
+pub(crate) fn example(out: &mut Reading) {
+    let tree = dsmil_sensors::tree::Tree::new();
+    let zones = [("0", "package-0"), ("0:0", "core"), ("0:1", "uncore"), ("0:2", "dram"), ("1", "psys")];
+    for (directory, name) in zones {
+        tree.sys(&format!("{CLASS}/intel-rapl:{directory}/name"), &format!("{name}\n"));
+        tree.sys(&format!("{CLASS}/intel-rapl:{directory}/energy_uj"), "1\n");
+    }
+    Rapl::default().read(&tree.root(), out).expect("every file is there");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -148,6 +148,18 @@ fn device(name: &str) -> Option<String> {
     is_name.then(|| name.to_owned())
 }
 
+/// A message of each event.
+#[cfg(any(test, feature = "reference"))]
+pub(super) const EXAMPLES: [&str; 7] = [
+    "NVRM: Xid (PCI:0000:3b:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus.",
+    "mce: [Hardware Error]: CPU 3: Machine Check Exception: 5 Bank 4: b200000000070f0f",
+    "mce: [Hardware Error]: Machine check events logged",
+    "Out of memory: Killed process 4242 (java) total-vm:1kB, anon-rss:1kB",
+    "e1000e 0000:00:1f.6 eno1: NIC Link is Down",
+    "igb 0000:01:00.0 eth0: igb: eth0 NIC Link is Up 1000 Mbps Full Duplex, Flow Control: RX",
+    "I/O error, dev sda, sector 2048 op 0x0:(READ) flags 0x0 phys_seg 1 prio class 2",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +168,12 @@ mod tests {
         let event = Event::of(message)?;
         let labels = event.labels();
         Some(labels.pairs().iter().map(|(_, value)| *value).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn there_is_an_example_of_each() {
+        let told = EXAMPLES.map(|message| Event::of(message).expect(message).labels().event);
+        assert_eq!(told, ["xid", "mce", "mce_logged", "oom_kill", "link_down", "link_up", "io_error"]);
     }
 
     #[test]

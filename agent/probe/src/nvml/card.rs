@@ -43,6 +43,20 @@ impl Card {
         })
     }
 
+    /// One that nobody has.
+    #[cfg(any(test, feature = "reference"))]
+    pub(super) fn example() -> Self {
+        Self {
+            place: PciAddress { domain: 0, bus: 0x3b, device: 0, function: 0 },
+            gpu: "0".into(),
+            uuid: "GPU-00000000-0000-0000-0000-000000000000".into(),
+            bus_id: "00000000:3B:00.0".into(),
+            device: "nvidia0".into(),
+            model: "NVIDIA A100-SXM4-40GB".into(),
+            host: "gpu-1".into(),
+        }
+    }
+
     /// dcgm-exporter's labels, in its order.
     pub(super) fn labels(&self) -> [(&str, &str); 6] {
         [

@@ -22,8 +22,41 @@ const PLAIN: Form = Form::gauge(Scale::ONE);
 const MILLI: Form = Form::gauge(Scale::per(1000));
 const MIB: Form = Form::gauge(Scale::per(1 << 20));
 
+/// What answers for a card, or for an instance of one: NVIDIA's library, or a card that has everything ([`super::example`]).
+pub(super) trait Gpu {
+    /// The number of one call.
+    fn one(&self, call: &Call) -> Result<u64, NvmlError>;
+
+    /// How much of the time it computed, and how much its memory was used, in per cent.
+    fn busy(&self) -> Result<[u64; 2], NvmlError>;
+
+    /// Bytes of memory: free, used and reserved.
+    fn memory(&self) -> Result<[u64; 3], NvmlError>;
+
+    /// The figures of these numbers.
+    fn fields(&self, asked: &[FieldId]) -> Result<Vec<Result<u64, NvmlError>>, NvmlError>;
+}
+
+impl Gpu for Device<'_> {
+    fn one(&self, call: &Call) -> Result<u64, NvmlError> {
+        (call.ask)(self)
+    }
+
+    fn busy(&self) -> Result<[u64; 2], NvmlError> {
+        self.utilization_rates().map(|busy| [busy.gpu.into(), busy.memory.into()])
+    }
+
+    fn memory(&self) -> Result<[u64; 3], NvmlError> {
+        self.memory_info().map(|memory| [memory.free, memory.used, memory.reserved])
+    }
+
+    fn fields(&self, asked: &[FieldId]) -> Result<Vec<Result<u64, NvmlError>>, NvmlError> {
+        Ok(self.field_values_for(asked)?.into_iter().map(|answer| answer.and_then(number)).collect())
+    }
+}
+
 /// One call, one number.
-struct Call {
+pub(super) struct Call {
     name: &'static str,
     form: Form,
     /// What the same number is in the schema of all accelerators.
@@ -102,21 +135,21 @@ pub(super) struct Read {
 }
 
 /// Pushes a card's figures; an error if the card as a whole is in trouble.
-pub(super) fn push(gpu: &Device<'_>, card: &Card, out: &mut Reading) -> Result<Read, NvmlError> {
+pub(super) fn push(gpu: &impl Gpu, card: &Card, out: &mut Reading) -> Result<Read, NvmlError> {
     let labels = card.labels();
     let mut read = Read { at_work: false, figures: Vec::new() };
     let mut add = |quantity, scale, value| {
         read.figures.push(Figure { quantity, scale, source: Source::Measured, value });
     };
     for call in &CALLS {
-        let value = (call.ask)(gpu);
+        let value = gpu.one(call);
         read.at_work |= call.name == COMPUTE_PROCESSES && value.as_ref().is_ok_and(|count| *count > 0);
         let told = push_all([call.name], &labels, call.form, value.map(|value| [value]), out)?;
         if let (Some((quantity, scale)), Some([value])) = (call.also, told) {
             add(quantity, scale, value);
         }
     }
-    let busy = gpu.utilization_rates().map(|busy| [busy.gpu.into(), busy.memory.into()]);
+    let busy = gpu.busy();
     read.at_work |= busy.as_ref().is_ok_and(|[gpu, _]| *gpu > 0);
     let names = ["DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_MEM_COPY_UTIL"];
     if let Some([gpu, _]) = push_all(names, &labels, PLAIN, busy, out)? {
@@ -133,24 +166,23 @@ pub(super) fn push(gpu: &Device<'_>, card: &Card, out: &mut Reading) -> Result<R
 
 /// The memory of a card or of an instance: free, used and reserved.
 pub(super) fn memory(
-    gpu: &Device<'_>,
+    gpu: &impl Gpu,
     labels: &[(&str, &str)],
     out: &mut Reading,
 ) -> Result<Option<[Option<u64>; 3]>, NvmlError> {
     let names = ["DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_RESERVED"];
-    let memory = gpu.memory_info().map(|memory| [memory.free, memory.used, memory.reserved]);
-    push_all(names, labels, MIB, memory, out)
+    push_all(names, labels, MIB, gpu.memory(), out)
 }
 
-fn fields(gpu: &Device<'_>, labels: &[(&str, &str)], out: &mut Reading) -> Result<(), NvmlError> {
+fn fields(gpu: &impl Gpu, labels: &[(&str, &str)], out: &mut Reading) -> Result<(), NvmlError> {
     let asked: Vec<FieldId> = FIELDS.iter().map(|(number, ..)| FieldId(*number)).collect();
-    let answers = match gpu.field_values_for(&asked) {
+    let answers = match gpu.fields(&asked) {
         Ok(answers) => answers,
         Err(error) if is_of_the_card(&error) => return Err(error),
         Err(_) => return Ok(()), // A driver that does not know this call.
     };
     for ((_, name, form), answer) in FIELDS.iter().zip(answers) {
-        push_all([name], labels, *form, answer.and_then(number).map(|value| [value]), out)?;
+        push_all([name], labels, *form, answer.map(|value| [value]), out)?;
     }
     Ok(())
 }
