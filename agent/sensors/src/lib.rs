@@ -14,7 +14,7 @@ mod attributes;
 pub mod comparison;
 mod host;
 mod line;
-mod members;
+pub mod members;
 pub mod pci;
 mod reading;
 pub mod root;

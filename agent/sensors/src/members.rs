@@ -13,7 +13,7 @@ const GIVING_WAY: Duration = Duration::from_hours(1);
 
 /// Names and what is known of each.
 #[derive(Debug)]
-pub(crate) struct Members<T> {
+pub struct Members<T> {
     places: Vec<(String, T)>,
     limit: usize,
     giving_way: Every,
@@ -21,12 +21,12 @@ pub(crate) struct Members<T> {
 
 impl<T: Default> Members<T> {
     /// None yet, and at most `limit`.
-    pub(crate) fn new(limit: usize) -> Self {
+    pub fn new(limit: usize) -> Self {
         Self { places: Vec::new(), limit, giving_way: Every::default() }
     }
 
     /// Takes on those of `wanted` that there is a place for, the first ones first; `now` is the time since boot.
-    pub(crate) fn admit(&mut self, now: Option<Duration>, wanted: &[&str]) {
+    pub fn admit(&mut self, now: Option<Duration>, wanted: &[&str]) {
         let mut first_of_each: Vec<&str> = Vec::with_capacity(self.limit);
         for name in wanted {
             if first_of_each.len() < self.limit && !first_of_each.contains(name) {
@@ -49,7 +49,7 @@ impl<T: Default> Members<T> {
     }
 
     /// All of them, each in its place.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut T)> {
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut T)> {
         self.places.iter_mut().map(|(name, value)| (name.as_str(), value))
     }
 

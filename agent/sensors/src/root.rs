@@ -6,10 +6,11 @@
 
 use dsmil_protocol::ids::BootId;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Dir, Mode, OFlags};
+use rustix::fs::{Dir, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 use rustix::path::Arg;
 use std::ffi::OsStr;
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,10 @@ pub const MAX_FILE_LEN: usize = 4 << 20;
 pub const MAX_DIR_ENTRIES: usize = 16_384;
 /// Bytes of the file that holds one number or one word; sysfs attributes are at most a page.
 const MAX_VALUE_LEN: usize = 4096;
+/// Bytes read of where a link leads: names of devices are short, and one that is longer is none.
+const MAX_LINK_LEN: usize = 256;
+/// Bytes of a directory's entries asked for at once: a hundred descriptors' links.
+const ENTRIES_LEN: usize = 4 << 10;
 /// The first read's size: most files of /proc end before it, so they cost two system calls and one growth.
 const FIRST_READ: usize = 4 << 10;
 
@@ -149,6 +154,32 @@ impl Root {
             }
         }
         Ok(None)
+    }
+
+    /// Shows `visit` the names and targets of the links in a directory below /proc (`812/fd`), at most `limit` of them, a target
+    /// cut after 256 bytes. What a link leads to is not touched: it may be on a dead server.
+    pub fn links(&self, path: &str, limit: usize, mut visit: impl FnMut(&str, &[u8])) -> Result<(), RootError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(&self.proc, path, flags, Mode::empty())?;
+        let mut entries = [MaybeUninit::uninit(); ENTRIES_LEN];
+        let mut entries = RawDir::new(&dir, &mut entries);
+        let mut seen = 0;
+        while seen < limit
+            && let Some(entry) = entries.next()
+        {
+            let entry = entry?;
+            let mut target = [MaybeUninit::uninit(); MAX_LINK_LEN];
+            match rustix::fs::readlinkat_raw(&dir, entry.file_name(), &mut target) {
+                Ok((target, _)) => {
+                    seen += 1;
+                    visit(&entry.file_name().to_string_lossy(), target);
+                }
+                // `.` and `..`; or closed meanwhile.
+                Err(Errno::INVAL | Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Where a path below /sys leads once every link is followed, below /sys too: `class/net/eth0` is
@@ -304,6 +335,25 @@ mod tests {
         assert_eq!(root.resolve_sys("class/net/out"), Err(RootError::Malformed));
         assert_eq!(root.resolve_sys("class/net/none"), Err(RootError::Missing));
         assert_eq!(root.file("etc/os-release", &mut Vec::new()), Ok(b"ID=debian\n".as_slice()));
+    }
+
+    #[test]
+    fn links_are_read_and_not_followed() {
+        let tree = Tree::new();
+        tree.link("proc/7/fd/0", "/dev/null");
+        tree.link("proc/7/fd/12", "/dev/dri/renderD128");
+        tree.link("proc/7/fd/13", &"x".repeat(300));
+        tree.proc("7/fd/plain", "");
+        let links = |limit| {
+            let mut links = Vec::new();
+            let visit = |name: &str, target: &[u8]| links.push((name.to_owned(), target.len()));
+            tree.root().links("7/fd", limit, visit).expect("a directory");
+            links.sort();
+            links
+        };
+        assert_eq!(links(9), [("0".into(), 9), ("12".into(), 19), ("13".into(), MAX_LINK_LEN)]);
+        assert_eq!(links(2).len(), 2);
+        assert_eq!(tree.root().links("8/fd", 9, |_, _| {}), Err(RootError::Missing));
     }
 
     #[test]
