@@ -22,6 +22,8 @@ pub(super) fn page(programs: &Path) -> anyhow::Result<Page> {
     for (file, name) in PROGRAMS {
         describe(&programs.join(file), name, &mut Vec::new(), &mut body)?;
     }
+    // An ordinary build has no such program: it is linked in another way.
+    section("dsmil-probe", 0, &trimmed(&dsmil_probe::command().render_long_help().to_string()), &mut body);
     let introduction = "What each program and each of its verbs says to `--help`.";
     Ok(Page::markdown("commands.md", "Commands", introduction, &body))
 }
@@ -29,8 +31,7 @@ pub(super) fn page(programs: &Path) -> anyhow::Result<Page> {
 fn describe(program: &Path, name: &str, verbs: &mut Vec<String>, out: &mut String) -> anyhow::Result<()> {
     let help = help(program, verbs)?;
     let title = [&[name.to_owned()], verbs.as_slice()].concat().join(" ");
-    // Writing to a String cannot fail.
-    let _ = write!(out, "{} {title}\n\n```text\n{}\n```\n\n", "#".repeat(2 + verbs.len()), help.trim_end());
+    section(&title, verbs.len(), &help, out);
     ensure!(verbs.len() < MAX_DEPTH, "{title} has verbs within verbs within verbs");
     for verb in subcommands(&help) {
         verbs.push(verb);
@@ -40,6 +41,11 @@ fn describe(program: &Path, name: &str, verbs: &mut Vec<String>, out: &mut Strin
     Ok(())
 }
 
+fn section(title: &str, depth: usize, help: &str, out: &mut String) {
+    // Writing to a String cannot fail.
+    let _ = write!(out, "{} {title}\n\n```text\n{}\n```\n\n", "#".repeat(2 + depth), help.trim_end());
+}
+
 fn help(program: &Path, verbs: &[String]) -> anyhow::Result<String> {
     // Without the environment: clap shows the values of variables that are set.
     let output = Command::new(program).args(verbs).arg("--help").env_clear().output();
@@ -47,8 +53,12 @@ fn help(program: &Path, verbs: &[String]) -> anyhow::Result<String> {
         .with_context(|| format!("cannot start {}; `cargo build --workspace --bins` builds it", program.display()))?;
     ensure!(output.status.success(), "{} {} --help failed", program.display(), verbs.join(" "));
     let text = String::from_utf8(output.stdout).context("help is text")?;
-    // clap leaves the spaces of its indentation on empty lines.
-    Ok(text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
+    Ok(trimmed(&text))
+}
+
+/// clap leaves the spaces of its indentation on empty lines.
+fn trimmed(help: &str) -> String {
+    help.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
 /// The verbs that a help text lists, `help` itself left out.

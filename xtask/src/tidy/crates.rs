@@ -105,7 +105,7 @@ const NAMED_ONLY_BY: [(&str, &[&str], &str); 12] = [
     ("rcgen", &["dsmil-crypto"], "only crypto issues certificates"),
     ("rusqlite", &["dsmil-agent", "dsmil-store", "e2e"], "SQL stays in the spool and the store"),
     ("nvml-wrapper", &["dsmil-probe"], "one program loads libraries"),
-    ("dsmil-probe", &[], "it is asked, not linked"),
+    ("dsmil-probe", &["e2e"], "it is asked, not linked, but for its reference"),
     ("axum", &["dsmil-aggregator"], "one program serves HTTP"),
     ("e2e", &[], "nothing shipped rests on tests"),
     ("dsmil-fuzz", &[], "nothing shipped rests on tests"),
