@@ -1,5 +1,7 @@
 //! What a field engineer sees on a real joined host: doctor, top and bundle, with the agent running, and after it was killed.
 
+mod dead_mount;
+
 use anyhow::{Context, ensure};
 use dsmil_agent::status::Status;
 use dsmil_protocol::ids::HostName;
