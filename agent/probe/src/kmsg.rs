@@ -225,12 +225,13 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Pushes what there is to say of a log with a fault of every kind.
+/// Pushes what there is to say of a host with a GPU and of a log with a fault of every kind, an hour between two of them.
 #[cfg(any(test, feature = "reference"))]
 pub(crate) fn example(out: &mut Reading) {
-    let mut log = Log::default();
-    for (n, message) in event::EXAMPLES.iter().enumerate() {
-        log.take(format!("4,{n},1,-;{message}\n").as_bytes());
+    let gpu = PciAddress { domain: 0, bus: 0x3b, device: 0, function: 0 };
+    let mut log = Log { host: "gpu-1".into(), gpus: vec![gpu], ..Log::default() };
+    for (n, message) in (0u64..).zip(event::EXAMPLES) {
+        log.take(format!("4,{n},{},-;{message}\n", n * 3_600_000_000).as_bytes());
     }
     log.push(out);
 }
