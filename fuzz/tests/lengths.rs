@@ -29,6 +29,9 @@ use dsmil_protocol::message::{
     Hello, HostTimes, Message, NeedMetricSet, Refusal, Rejected, Settings, Welcome,
 };
 use dsmil_protocol::metric::{Kind, Metric, MetricSet, Repr, Scale, SetId};
+use dsmil_protocol::probe::{
+    self, Answer, Fault, MAX_QUESTION_LEN, ProbeKind, ProbeReading, Question, Text, read_answer, read_question,
+};
 use dsmil_protocol::tlv::{Classification, Compartments, TlvType, Tlvs};
 use sha2::{Digest, Sha384};
 use std::sync::Mutex;
@@ -288,6 +291,45 @@ fn of_what_is_said_on_the_join_port() {
         told("a newer bundle", &JoinAnswer::Bundle(vec![5; 30]), &[&[5; 30]]),
         told("up to date", &JoinAnswer::UpToDate, &[]),
         told("Refused", &refused, &[b"at noon"]),
+    ]);
+}
+
+#[test]
+fn of_what_agent_and_probe_say() {
+    fn alone(wire: &[u8], max: usize) -> Option<Vec<u8>> {
+        let whole = probe::body(wire, max).ok().flatten()?.to_vec();
+        (probe::PREFIX_LEN + whole.len() == wire.len()).then_some(whole)
+    }
+    let asked: Read = |wire| Some(probe::question(read_question(&alone(wire, MAX_QUESTION_LEN)?).ok()?).len());
+    let told: Read = |wire| Some(probe::answer(&read_answer(&alone(wire, probe::MAX_ANSWER_LEN)?).ok()?)?.len());
+    let sample = |what, bytes: Vec<u8>, contents: &[&[u8]], read| {
+        let mut lengths = vec![(0, probe::PREFIX_LEN)];
+        lengths.extend(contents.iter().map(|content| before(&bytes, content)));
+        Sample { what, bytes, lengths, read, memory: 16 << 10 }
+    };
+    let metric =
+        Metric { name: "dsmil_gpu_fans".into(), labels: vec![], kind: Kind::Gauge, repr: Repr::U64, scale: Scale::ONE };
+    let set = MetricSet::new(vec![metric]).expect("a set");
+    let reading = |fault| {
+        let values = vec![Some(0x51), None, Some(0x52)];
+        let metrics = Some(set.encode());
+        let reading = ProbeReading { set: SetId([0x5E; 16]), metrics, values, took_us: 1500, fault: Some(fault) };
+        probe::answer(&Answer::Reading(reading)).expect("it fits")
+    };
+    let hung = Fault::Hung { for_s: 7, state: Some('D'), wait_channel: Some(Text::of("at noon")) };
+    let hello = probe::answer(&Answer::Hello { kind: ProbeKind::Rapl, pid: 300 }).expect("it fits");
+    let (named, values) = (set.encode(), [1, 0x51, 0, 1, 0x52]);
+    all([
+        sample("a probe's Hello?", probe::question(Question::Hello), &[], asked),
+        sample("a probe's Read", probe::question(Question::Read { known: Some(SetId([7; 16])) }), &[], asked),
+        sample("a probe's Hello", hello, &[], told),
+        sample(
+            "a reading",
+            reading(Fault::NoPermission { to: Text::of("at noon") }),
+            &[&named, &values, b"at noon"],
+            told,
+        ),
+        sample("a reading that hangs", reading(hung), &[&named, &values, b"D\x01\x07at noon", b"at noon"], told),
     ]);
 }
 

@@ -21,8 +21,8 @@ macro_rules! replays {
 }
 
 replays! {
-    frames messages metric_sets batches columns session hostile join_messages join_tokens trust_bundles
-    fleet_settings requests certificates queries salvage signatures
+    frames messages metric_sets batches columns session hostile probe_messages join_messages join_tokens
+    trust_bundles fleet_settings requests certificates queries salvage signatures
 }
 
 fn replay(name: &str) {

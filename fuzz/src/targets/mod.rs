@@ -10,6 +10,7 @@ mod join_messages;
 mod join_tokens;
 mod messages;
 mod metric_sets;
+mod probe_messages;
 mod queries;
 mod requests;
 mod salvage;
@@ -43,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     columns::TARGET,
     session::TARGET,
     hostile::TARGET,
+    probe_messages::TARGET,
     join_messages::TARGET,
     join_tokens::TARGET,
     trust_bundles::TARGET,
