@@ -153,7 +153,7 @@ impl Default for RootSection {
 pub struct ProbesSection {
     /// The folder of their sockets, one a kind: `rapl.sock`. Default: `/run/dsmil-probe`.
     pub folder: PathBuf,
-    /// The kinds that are asked: any of nvml, rapl, kmsg, fdinfo, smart. Default: those whose socket is there when the agent
+    /// The kinds that are asked: any of nvml, rapl, kmsg, fdinfo, smart, systemd. Default: those whose socket is there when the agent
     /// starts.
     #[serde(deserialize_with = "kinds")]
     pub kinds: Option<Vec<ProbeKind>>,

@@ -24,7 +24,7 @@ const BACKLOG_KIB: std::ops::RangeInclusive<u32> = 1..=1_048_576;
 
 /// The sensors of an agent of this version, in the order of their columns: what whoever writes settings may name. The agent
 /// has a test that these are its own.
-pub const SENSORS: [&str; 53] = [
+pub const SENSORS: [&str; 54] = [
     "stat",
     "loadavg",
     "meminfo",
@@ -79,6 +79,7 @@ pub const SENSORS: [&str; 53] = [
     "kmsg",
     "fdinfo",
     "smart",
+    "systemd",
 ];
 
 /// Settings of a part of the fleet, as the holder of an order key has signed them.

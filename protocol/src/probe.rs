@@ -46,11 +46,13 @@ pub enum ProbeKind {
     Fdinfo,
     /// The health of disks.
     Smart,
+    /// The states of systemd's units.
+    Systemd,
 }
 
 impl ProbeKind {
     /// Every kind, in the order of their columns.
-    pub const ALL: [Self; 5] = [Self::Nvml, Self::Rapl, Self::Kmsg, Self::Fdinfo, Self::Smart];
+    pub const ALL: [Self; 6] = [Self::Nvml, Self::Rapl, Self::Kmsg, Self::Fdinfo, Self::Smart, Self::Systemd];
 
     /// Its name: on the command line, of its socket and unit, of its sensor.
     pub const fn name(self) -> &'static str {
@@ -60,6 +62,20 @@ impl ProbeKind {
             Self::Kmsg => "kmsg",
             Self::Fdinfo => "fdinfo",
             Self::Smart => "smart",
+            Self::Systemd => "systemd",
+        }
+    }
+
+    /// Seconds between two readings: more than one where figures hardly ever change, or where somebody else works for them.
+    pub const fn interval_s(self) -> u16 {
+        match self {
+            Self::Nvml | Self::Rapl | Self::Kmsg => 1,
+            // It walks through every process's open files.
+            Self::Fdinfo => 10,
+            // Process 1 lists its units, and does nothing else meanwhile.
+            Self::Systemd => 30,
+            // A disk interrupts its work to answer, and what it says changes in days.
+            Self::Smart => 60,
         }
     }
 

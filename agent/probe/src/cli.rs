@@ -25,6 +25,8 @@ use std::time::Duration;
 const GIVE_UP: Duration = Duration::from_secs(30);
 /// How often to look whether a call that hangs is to be given up.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Seconds without a question after which nobody is there any more, for kinds that are asked all the time.
+const SHORTEST_IDLE_S: u32 = 30;
 
 /// Reads one kind of thing and answers the agent's questions about it: started by systemd, or by hand with --socket or --once.
 ///
@@ -32,7 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 #[derive(Parser)]
 #[command(name = "dsmil-probe", version)]
 struct Cli {
-    /// What to read: nvml, rapl, kmsg, fdinfo or smart.
+    /// What to read: nvml, rapl, kmsg, fdinfo, smart or systemd.
     #[arg(value_parser = kind)]
     kind: ProbeKind,
     /// The vendor's library, where the loader does not find it or another one is meant.
@@ -53,9 +55,10 @@ struct Cli {
     /// Make this socket and answer there, instead of on the one that systemd holds.
     #[arg(long, value_name = "PATH", conflicts_with = "once")]
     socket: Option<PathBuf>,
-    /// End when nobody has asked for so many seconds, and leave the devices alone: the next question starts it again.
-    #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
-    idle: u32,
+    /// End when nobody has asked for so many seconds, and leave the devices alone: the next question starts it again. Default: 30,
+    /// or three times as long as the agent lets pass between two questions to this kind.
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..))]
+    idle: Option<u32>,
     /// Read once, print it as Prometheus does, and end.
     #[arg(long)]
     once: bool,
@@ -96,7 +99,8 @@ fn run(args: Cli) -> anyhow::Result<ExitCode> {
     let desk = Desk::start(clock.clone(), &supervisor, root, own, source);
     let Ok(mut desk) = desk else { bail!("the thread that reads has failed") };
     tracing::info!(%kind, "running");
-    answer_for_ever(kind, &door, &mut desk, &clock, Duration::from_secs(args.idle.into()))
+    let idle = args.idle.unwrap_or_else(|| (3 * u32::from(kind.interval_s())).max(SHORTEST_IDLE_S));
+    answer_for_ever(kind, &door, &mut desk, &clock, Duration::from_secs(idle.into()))
 }
 
 /// What reads that kind.
@@ -105,7 +109,7 @@ fn source(args: &Cli, clock: &Clock) -> Box<dyn Source> {
         ProbeKind::Nvml => Box::new(Nvidia::new(args.library.clone(), clock.clone())),
         ProbeKind::Rapl => Box::new(Rapl::default()),
         ProbeKind::Kmsg => Box::new(Kmsg::new(args.kmsg.clone())),
-        ProbeKind::Fdinfo | ProbeKind::Smart => Box::new(Nothing),
+        ProbeKind::Fdinfo | ProbeKind::Smart | ProbeKind::Systemd => Box::new(Nothing),
     }
 }
 

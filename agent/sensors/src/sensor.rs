@@ -14,11 +14,15 @@ pub trait Sensor: Send {
     /// What it reads, for the reference of all metrics.
     fn source(&self) -> &'static str;
 
-    /// What its answer waits for. Whoever does not say so waits for a device.
     /// Seconds between two readings, unless the fleet's settings say otherwise: more than one where figures hardly ever change
     /// or where reading them costs much.
     fn interval_s(&self) -> u16 {
         1
+    }
+
+    /// Whether it has asked somebody who has not answered yet: then it is read at the next tick, whatever its interval.
+    fn expects_answer(&self) -> bool {
+        false
     }
 
     /// Pushes every metric there is at this moment. On an error, what was pushed before it counts.

@@ -63,6 +63,7 @@ pub const fn own_names(kind: ProbeKind) -> &'static [&'static str] {
         ProbeKind::Kmsg => &["dsmil_kernel_", "dsmil_gpu_xid_", "DCGM_FI_DEV_XID_ERRORS"],
         ProbeKind::Fdinfo => &["dsmil_drm_"],
         ProbeKind::Smart => &["dsmil_disk_health_"],
+        ProbeKind::Systemd => &["node_systemd_"],
     }
 }
 
@@ -137,7 +138,13 @@ impl Probe {
             ProbeKind::Nvml => !self.cards.none(root) || root.sys(NVIDIA_VERSION, &mut Vec::new()).is_ok(),
             ProbeKind::Rapl => root.list_sys(POWERCAP).is_ok_and(|zones| !zones.is_empty()),
             ProbeKind::Kmsg | ProbeKind::Fdinfo | ProbeKind::Smart => true,
+            ProbeKind::Systemd => root.proc("1/comm", &mut Vec::new()).is_ok_and(|name| name == b"systemd\n"),
         }
+    }
+
+    /// Whether seconds pass between two readings. Then none is asked for ahead of its time: it would be old when it is taken.
+    const fn is_seldom(&self) -> bool {
+        self.kind.interval_s() > 1
     }
 
     /// One tick's asking and waiting. Nothing: all is well.
@@ -153,14 +160,14 @@ impl Probe {
             Err(error) => Err(error),
         };
         match answer {
-            Ok(None) => self.unanswered(root),
+            Ok(None) => self.unanswered(root, out),
             Ok(Some(answer)) => {
                 self.call = None;
                 if let Err(error) = self.take(&answer, out) {
                     self.set = None;
                     return Some(self.failed(Trouble::Garbage(error)));
                 }
-                self.is_slow = answer.took_us > u64::try_from(SLOW.as_micros()).unwrap_or(u64::MAX);
+                self.is_slow = !self.is_seldom() && u128::from(answer.took_us) > SLOW.as_micros();
                 if self.is_slow {
                     // What goes wrong with this question is the next tick's to say.
                     let _ = self.ask();
@@ -180,9 +187,16 @@ impl Probe {
     }
 
     /// A question without an answer so far: after a while it is given up, and what the kernel knows of the probe is said.
-    fn unanswered(&mut self, root: &Root) -> Option<Trouble> {
+    fn unanswered(&mut self, root: &Root, out: &mut Reading) -> Option<Trouble> {
         let call = self.call.as_ref()?;
         let waited = self.clock.mono().saturating_sub(call.asked());
+        if waited < DEADLINE && self.is_seldom() {
+            // It starts, or reads for a while, and the next tick has it. What was wrong before still is.
+            for metric in self.set.iter().flat_map(MetricSet::metrics) {
+                out.repeat(metric, None);
+            }
+            return self.trouble.clone();
+        }
         if waited < DEADLINE {
             self.is_slow = true;
             let pending = Trouble::Pending { ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX) };
@@ -245,7 +259,17 @@ impl Sensor for Probe {
             ProbeKind::Kmsg => "dsmil-probe: /dev/kmsg",
             ProbeKind::Fdinfo => "dsmil-probe: /proc/PID/fdinfo",
             ProbeKind::Smart => "dsmil-probe: disks",
+            ProbeKind::Systemd => "dsmil-probe: systemd, by busctl",
         }
+    }
+
+    fn interval_s(&self) -> u16 {
+        self.kind.interval_s()
+    }
+
+    /// Of a kind that is asked all the time, the next tick comes by itself.
+    fn expects_answer(&self) -> bool {
+        self.call.is_some() && self.is_seldom()
     }
 
     fn read(&mut self, root: &Root, out: &mut Reading) -> Result<(), SensorError> {

@@ -258,6 +258,37 @@ fn a_slow_probe_is_asked_at_one_tick_and_taken_at_the_next() {
     }
 }
 
+#[test]
+fn a_kind_that_is_read_seldom_is_waited_for_over_the_next_ticks_and_not_asked_ahead() {
+    let mut stage = Stage::new(ProbeKind::Smart);
+    assert_eq!((stage.probe.interval_s(), stage.probe.expects_answer()), (60, false));
+    let listener = stage.listen();
+    for value in [1, 2] {
+        let known = stage.tick();
+        let unread = if value == 1 { vec![] } else { vec![None] };
+        assert_eq!(known, Seen { values: unread, trouble: None }, "its answer is not there, and that is no trouble");
+        assert!(stage.probe.expects_answer(), "so the next tick is its");
+        let slow = ProbeReading { took_us: 900_000, ..reading_of("dsmil_disk_health_a", value) };
+        answers(listener.accept().expect("the agent").0, ProbeKind::Smart, &slow);
+        stage.pass(1);
+        assert_eq!(stage.tick(), Seen { values: vec![Some(value)], trouble: None });
+        assert!(!stage.probe.expects_answer(), "until its interval is over");
+        listener.set_nonblocking(true).expect("a flag");
+        assert!(listener.accept().is_err(), "an answer that is asked for now would be old by then");
+        listener.set_nonblocking(false).expect("a flag");
+        stage.pass(59);
+    }
+    // Two seconds later, silence is what it is for every kind.
+    stage.tick();
+    stage.pass(2);
+    assert_eq!(stage.tick().trouble.as_deref(), Some("no answer for 2 s"));
+    assert!(!stage.probe.expects_answer());
+}
+
+fn reading_of(name: &str, value: u64) -> ProbeReading {
+    reading(&[name], &[Some(value)], None)
+}
+
 fn fault(stage: &mut Stage, fault: Fault) -> Option<String> {
     let said = reading(&["a"], &[Some(1)], Some(fault));
     let seen = stage.tick_with(|stream| answers(stream, ProbeKind::Nvml, &said));

@@ -90,6 +90,8 @@ struct Slot {
     off: bool,
     /// It was to be read at the last tick; if not, its values are absent and its verdict is of an earlier tick.
     is_due: bool,
+    /// An answer to its last reading is still to come.
+    expects_answer: bool,
     /// The last tick at which it was to be read.
     read_at: Tick,
     /// Not all of its metrics found room in the set.
@@ -115,6 +117,7 @@ impl HostSource {
             columns: 0..0,
             off: false,
             is_due: true,
+            expects_answer: false,
             read_at: Tick(0),
             cut: false,
             verdict: Verdict::Ok,
@@ -156,16 +159,17 @@ impl HostSource {
         }
     }
 
-    /// Sensors of an interval are read at its multiples, whenever the agent was started; and once before that, so that the
-    /// set has its columns from the first tick on and does not change with the first minute.
+    /// Sensors of an interval are read at its multiples, whenever the agent was started; once before that, so that the
+    /// set has its columns from the first tick on and does not change with the first minute; and as long as they have asked
+    /// somebody who has not answered yet, so that no answer is older than a tick or two.
     fn plan(&mut self, tick: Tick) {
         let settings = self.settings.borrow().clone();
         for slot in &mut self.slots {
             let interval = settings.interval_of(slot.name, slot.own_interval_s).map(|s| s.max(slot.affordable_s));
             slot.changed |= slot.off != interval.is_none();
             slot.off = interval.is_none();
-            let is_first = slot.read_at == Tick(0);
-            slot.is_due = interval.is_some_and(|seconds| is_first || tick.0.is_multiple_of(u64::from(seconds.max(1))));
+            let at_once = slot.read_at == Tick(0) || slot.expects_answer;
+            slot.is_due = interval.is_some_and(|seconds| at_once || tick.0.is_multiple_of(u64::from(seconds.max(1))));
             if slot.is_due {
                 slot.read_at = tick;
             }
@@ -205,6 +209,7 @@ impl HostSource {
                     Outcome::Panicked => Verdict::Panicked,
                 };
             }
+            slot.expects_answer = instrument.sensor.expects_answer();
             slot.instrument = Some(instrument);
         }
     }

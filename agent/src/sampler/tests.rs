@@ -473,6 +473,52 @@ async fn a_sensor_with_an_interval_is_absent_in_between_and_one_that_is_off_is_g
     assert_eq!((value(&row, "s"), value(&row, "o")), (Some(1), Some(2)));
 }
 
+/// Asks at one tick and has the answer two ticks later.
+struct Asking(u64);
+
+impl Sensor for Asking {
+    fn name(&self) -> &'static str {
+        "asking"
+    }
+
+    fn source(&self) -> &'static str {
+        "a test"
+    }
+
+    fn interval_s(&self) -> u16 {
+        10
+    }
+
+    fn expects_answer(&self) -> bool {
+        !self.0.is_multiple_of(3)
+    }
+
+    fn read(&mut self, _: &Root, out: &mut Reading) -> Result<(), SensorError> {
+        self.0 += 1;
+        out.push("answer", &[], GAUGE, (!self.expects_answer()).then_some(self.0));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_sensor_that_expects_an_answer_is_read_until_it_has_it_whatever_its_interval() {
+    let (clock, _time) = Clock::manual();
+    let supervisor = Supervisor::new(clock.clone());
+    let mut source =
+        HostSource::new(clock, &supervisor, Arc::new(Tree::new().root()), vec![Box::new(Asking(0)) as Box<dyn Sensor>]);
+    let mut seen = Vec::new();
+    for tick in 14..34 {
+        let row = source.collect(Tick(tick)).await;
+        if value(&row, "node_scrape_collector_success{collector=\"asking\"}").is_some() {
+            seen.push((tick, value(&row, "answer")));
+        }
+    }
+    let expected = [14, 20, 30].into_iter().zip([3, 6, 9]);
+    let expected: Vec<_> =
+        expected.flat_map(|(tick, answer)| [(tick, None), (tick + 1, None), (tick + 2, Some(answer))]).collect();
+    assert_eq!(seen, expected);
+}
+
 #[tokio::test]
 async fn a_sensor_that_is_read_one_tick_in_ten_costs_a_fraction_of_its_bytes() {
     const METRICS: [&str; 20] = [

@@ -56,7 +56,7 @@ sensors! {
     selinux thermal_zone hwmon cpu cpufreq edac powersupplyclass watchdog netclass softnet conntrack arp
     udp_queues schedstat time os dmi bonding xfs btrfs zfs mdadm nfs infiniband nvme cgroups processes uptime
     uname amd_gpu intel_gpu intel_npu amd_npu coral rockchip accelerator_pci
-    nvml rapl kmsg fdinfo smart
+    nvml rapl kmsg fdinfo smart systemd
 }
 
 /// A sensor as it is written: `"off"` or `{ interval_s = 10 }`.
