@@ -22,7 +22,8 @@ const PLAIN: Form = Form::gauge(Scale::ONE);
 const MILLI: Form = Form::gauge(Scale::per(1000));
 const MIB: Form = Form::gauge(Scale::per(1 << 20));
 
-/// What answers for a card, or for an instance of one: NVIDIA's library, or a card that has everything ([`super::example`]).
+/// What answers for a card, or for an instance of one: NVIDIA's library, or, for the reference of metrics, a card
+/// that has everything.
 pub(super) trait Gpu {
     /// The number of one call.
     fn one(&self, call: &Call) -> Result<u64, NvmlError>;
