@@ -2,6 +2,7 @@
 
 use crate::desk::Desk;
 use crate::door::Door;
+use crate::fdinfo::Fdinfo;
 use crate::kmsg::{self, Kmsg};
 use crate::nvml::Nvidia;
 use crate::rapl::Rapl;
@@ -109,7 +110,8 @@ fn source(args: &Cli, clock: &Clock) -> Box<dyn Source> {
         ProbeKind::Nvml => Box::new(Nvidia::new(args.library.clone(), clock.clone())),
         ProbeKind::Rapl => Box::new(Rapl::default()),
         ProbeKind::Kmsg => Box::new(Kmsg::new(args.kmsg.clone())),
-        ProbeKind::Fdinfo | ProbeKind::Smart | ProbeKind::Systemd => Box::new(Nothing),
+        ProbeKind::Fdinfo => Box::new(Fdinfo::new(clock.clone())),
+        ProbeKind::Smart | ProbeKind::Systemd => Box::new(Nothing),
     }
 }
 

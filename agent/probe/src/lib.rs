@@ -14,6 +14,7 @@
 mod cli;
 mod desk;
 mod door;
+mod fdinfo;
 mod kmsg;
 mod nvidia;
 mod nvml;
