@@ -1,6 +1,6 @@
 //! A whole agent with a probe whose driver hangs.
 
-use crate::gpus::cards;
+use crate::host::{cards, give_probes};
 use crate::rig::{VERDICT_WITHIN, rig};
 use anyhow::Context;
 use dsmil_protocol::ids::HostName;
@@ -20,13 +20,7 @@ fn a_hung_driver_is_named_in_the_status_and_everything_else_goes_on() {
         let mut centre = Centre::init(&rig.fleet, std::slice::from_ref(&host), Ports::free()?)?;
         centre.start().await?;
         let mut agent = AgentProc::join(&rig.fleet, &centre, &host)?;
-        let folder = rig.sockets.to_string_lossy().into_owned();
-        // Its devices are those of the tree, where there is a card; the rest is this machine.
-        let sys = rig.tree.path().join("sys").to_string_lossy().into_owned();
-        agent.configure(|table| {
-            table.insert("probes".into(), toml::Table::from_iter([("folder".to_owned(), folder.into())]).into());
-            table.insert("root".into(), toml::Table::from_iter([("sys".to_owned(), sys.into())]).into());
-        })?;
+        give_probes(rig, &agent)?;
         agent.start()?;
         let nvml = |agent: &AgentProc<'_>| -> anyhow::Result<_> {
             let status = agent.status()?;

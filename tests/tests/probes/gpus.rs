@@ -1,6 +1,7 @@
 //! NVIDIA's GPUs, played by the library of the drills.
 
-use crate::rig::{Rig, SOON, rig};
+use crate::host::{NAME, cards};
+use crate::rig::{SOON, rig};
 use dsmil_protocol::probe::ProbeKind;
 use e2e::fleet::eventually;
 use rustix::process::Signal;
@@ -9,22 +10,6 @@ use std::time::Duration;
 
 const NVML: ProbeKind = ProbeKind::Nvml;
 const TEMPERATURE: &str = "DCGM_FI_DEV_GPU_TEMP";
-
-/// Cards on the bus of the host that everybody sees.
-pub(crate) fn cards(rig: &Rig, count: u8) {
-    rig.tree.sys("bus/pci/drivers/nvidia/module/version", "535.104.05\n");
-    rig.tree.sys("module/nvidia/version", "535.104.05\n");
-    for bus in 1..=count {
-        let card = format!("bus/pci/devices/0000:{bus:02x}:00.0");
-        for (file, text) in
-            [("vendor", "0x10de"), ("class", "0x030200"), ("power/runtime_status", "active"), ("power/control", "on")]
-        {
-            rig.tree.sys(&format!("{card}/{file}"), &format!("{text}\n"));
-        }
-        rig.tree.file(&format!("sys/{card}/config"), &[0xDE, 0x10, 0x35, 0x23]);
-        rig.tree.link(&format!("sys/{card}/driver"), "../../drivers/nvidia");
-    }
-}
 
 #[test]
 fn gpus_are_read_with_dcgm_exporters_names_and_in_the_schema_of_all_accelerators() {
@@ -36,8 +21,21 @@ fn gpus_are_read_with_dcgm_exporters_names_and_in_the_schema_of_all_accelerators
         let tick = sensor.tick();
         assert_eq!(tick.trouble, None);
         for gpu in 0..8u8 {
-            let of =
-                [&*format!("gpu=\"{gpu}\""), &*format!("UUID=\"GPU-{gpu:08}-"), &*format!("device=\"nvidia{gpu}\"")];
+            let labels = [
+                format!("gpu=\"{gpu}\""),
+                format!("UUID=\"GPU-{gpu:08}-0000-0000-0000-000000000000\""),
+                format!("pci_bus_id=\"00000000:{:02X}:00.0\"", gpu + 1),
+                format!("device=\"nvidia{gpu}\""),
+                "modelName=\"NVIDIA Drill 40GB\"".to_owned(),
+                format!("Hostname=\"{NAME}\""),
+            ];
+            // Those of dcgm-exporter, and no other.
+            assert!(
+                tick.values.contains_key(&format!("{TEMPERATURE}{{{}}}", labels.join(","))),
+                "{:?}",
+                tick.values.keys()
+            );
+            let of = labels.each_ref().map(String::as_str);
             assert_eq!(tick.value(TEMPERATURE, &of), Some(f64::from(40 + gpu)));
             assert_eq!(tick.value("DCGM_FI_DEV_POWER_USAGE", &of), Some(61.25), "watts");
             assert_eq!(tick.value("DCGM_FI_DEV_FB_USED", &of), Some(1024.0), "MiB");
@@ -52,8 +50,8 @@ fn gpus_are_read_with_dcgm_exporters_names_and_in_the_schema_of_all_accelerators
             assert_eq!(schema("clock_hertz"), Some(1.41e9));
             assert_eq!(tick.value("dsmil_accelerator_state", &[&place, "state=\"active\""]), Some(1.0));
         }
-        let encoder = tick.values.keys().any(|series| series.starts_with("DCGM_FI_DEV_ENC_UTIL"));
-        assert!(!encoder, "what a card has not is absent");
+        let encoders = tick.values.keys().filter(|series| series.starts_with("DCGM_FI_DEV_ENC_UTIL"));
+        assert_eq!(encoders.count(), 7, "what a card has not is absent: the first has no encoder");
         println!("{} series of eight GPUs; a tick: {:?} of the agent's CPU", tick.values.len(), sensor.cost(100)?);
         Ok(())
     });

@@ -1,22 +1,13 @@
 //! The kernel's log, played by a file: what is appended is what the kernel says next.
 
+use crate::host::say;
 use crate::rig::{SOON, rig};
 use dsmil_protocol::probe::ProbeKind;
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::Path;
 use std::time::Duration;
 
 const KMSG: ProbeKind = ProbeKind::Kmsg;
 const EVENTS: &str = "dsmil_kernel_events_total";
 const LINES: &str = "dsmil_kernel_log_lines_total";
-
-/// Records of the kernel, from that sequence number on.
-fn say(log: &Path, first: u64, messages: &[String]) -> anyhow::Result<()> {
-    let records: Vec<String> =
-        messages.iter().zip(first..).map(|(text, at)| format!("4,{at},{at},-;{text}\n")).collect();
-    Ok(OpenOptions::new().create(true).append(true).open(log)?.write_all(records.concat().as_bytes())?)
-}
 
 #[test]
 fn a_storm_of_xids_is_counted_and_the_last_one_shown() {

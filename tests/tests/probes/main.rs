@@ -3,5 +3,7 @@
 mod activation;
 mod fleet;
 mod gpus;
+mod host;
 mod log;
 mod rig;
+mod storm;

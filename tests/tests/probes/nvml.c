@@ -1,8 +1,9 @@
 /* A library with the symbols of NVIDIA's libnvidia-ml that dsmil-probe calls, for the drills.
  *
  * What it plays is the first line of the file that $NVML_FACE names, read at each call, so that a drill can change it under a running
- * probe: "healthy N" (so many GPUs), "idle" (one that does nothing), "mig", "lost I" (the GPU of that number), "reset I", "hung" (a call never returns), "crash",
- * "no-driver", "mismatch", "denied". Signatures and numbers are those of the "NVML API Reference"; nothing else is NVIDIA's.
+ * probe: "healthy N" (so many GPUs), "idle" (one that does nothing), "mig", "lost I" (the GPU of that number), "reset I", "storm I" (it takes
+ * its time to say that it has to be reset), "ailing I" (it is hot, and counts errors), "hung" (a call never returns), "crash", "no-driver",
+ * "mismatch", "denied". Signatures and numbers are those of the "NVML API Reference"; nothing else is NVIDIA's.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,8 +54,19 @@ static int call(device_t device)
             return LOST;
         if (strcmp(plays, "reset") == 0)
             return RESET;
+        if (strcmp(plays, "storm") == 0) {
+            usleep(300000);
+            return RESET;
+        }
     }
     return SUCCESS;
+}
+
+/* Whether a card is hot and counts errors. */
+static int ails(device_t device)
+{
+    int number;
+    return strcmp(face(&number), "ailing") == 0 && device->index == number;
 }
 
 #define CALL(device) do { int ended = call(device); if (ended != SUCCESS) return ended; } while (0)
@@ -140,7 +152,7 @@ int nvmlDeviceGetTemperature(device_t device, unsigned sensor, unsigned *celsius
 {
     (void)sensor;
     CALL(device);
-    *celsius = 40 + (unsigned)device->index;
+    *celsius = ails(device) ? 91 : 40 + (unsigned)device->index;
     return SUCCESS;
 }
 
@@ -175,12 +187,15 @@ int nvmlDeviceGetUtilizationRates(device_t device, struct utilization *rates)
     return SUCCESS;
 }
 
-/* This card has no encoder. */
+/* The first card has no encoder. */
 int nvmlDeviceGetEncoderUtilization(device_t device, unsigned *use, unsigned *period)
 {
-    (void)use, (void)period;
     CALL(device);
-    return NOT_SUPPORTED;
+    if (device->index == 0)
+        return NOT_SUPPORTED;
+    *use = 7;
+    *period = 1000;
+    return SUCCESS;
 }
 
 int nvmlDeviceGetDecoderUtilization(device_t device, unsigned *use, unsigned *period)
@@ -232,7 +247,10 @@ struct field { unsigned id, scope; long long timestamp, latency; unsigned type; 
 
 int nvmlDeviceGetFieldValues(device_t device, int count, struct field *fields)
 {
+    static unsigned long long errors;
     CALL(device);
+    if (ails(device))
+        errors++;
     for (int i = 0; i < count; i++) {
         fields[i].ended = SUCCESS;
         fields[i].type = 3; /* unsigned long long */
@@ -242,8 +260,13 @@ int nvmlDeviceGetFieldValues(device_t device, int count, struct field *fields)
             fields[i].type = 1;
             fields[i].value.ui = 38;
             break;
-        case 3: case 4: case 142: case 143: case 145: case 94:
+        case 4: case 38: /* double-bit errors, NVLink's checksums that were wrong */
+            fields[i].value.ull = fields[i].id + (ails(device) ? errors : 0);
+            break;
+        case 3: case 5: case 6: case 29: case 30: case 45: case 52: case 59: case 66: case 94: case 142: case 143:
             fields[i].value.ull = fields[i].id;
+            break;
+        case 31: case 75: case 76: case 77: case 78: case 79: case 144: case 145: /* pending and failed repairs, other limits: none */
             break;
         case 74: /* nanoseconds of the power limit */
             fields[i].value.ull = 5000000000ULL;
