@@ -2,7 +2,7 @@
 
 use dsmil_agent::config::{Finding as ConfigFinding, IdentityFacts, TrustFacts};
 use dsmil_agent::spool::Inspection;
-use dsmil_agent::status::Status;
+use dsmil_agent::status::{Latest, Status};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +16,8 @@ pub(super) struct Facts {
     pub(super) agent: Option<Answered>,
     /// What it said.
     pub(super) status: Option<Box<Status>>,
+    /// What its sensors have read last.
+    pub(super) latest: Option<Box<Latest>>,
     /// Its service.
     pub(super) unit: Option<Unit>,
     /// Its configuration.

@@ -7,6 +7,7 @@ mod agent;
 mod identity;
 mod link;
 mod machine;
+mod signs;
 mod spool;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ type Check = fn(&Facts) -> Vec<Finding>;
 const OF_STATUS: [Check; 7] =
     [link::link, spool::spool, identity::identity, identity::trust, identity::settings, link::clock, agent::sensors];
 /// Checks of everything around it.
-const OF_HOST: [Check; 9] = [
+const OF_HOST: [Check; 10] = [
     agent::agent,
     agent::configuration,
     agent::probes,
@@ -32,6 +33,7 @@ const OF_HOST: [Check; 9] = [
     machine::memory,
     machine::disk,
     machine::kernel,
+    signs::signs,
 ];
 
 /// Everything that was found, the worst first.

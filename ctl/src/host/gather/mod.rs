@@ -9,7 +9,7 @@ use super::places::Places;
 use dsmil_agent::config::{AgentConfig, ConfigError, DEFAULT_PROBES};
 use dsmil_agent::local::{self, ClientError, Reply, Verb};
 use dsmil_agent::spool::{InspectError, Inspection, inspect};
-use dsmil_agent::status::Status;
+use dsmil_agent::status::{Latest, Status};
 use dsmil_runtime::clock::Clock;
 use dsmil_sensors::pci;
 use dsmil_sensors::root::{Root, RootError};
@@ -26,12 +26,14 @@ pub(super) async fn facts(places: &Places, clock: &Clock) -> Facts {
     let (agent, status) = ask(&places.socket);
     let (config, read) = configured(places);
     let left = (agent != Answered::Silent && status.is_none()).then(|| left(&places.spool));
+    let latest = status.is_some().then(|| latest(&places.socket)).flatten();
     let root = Root::host().ok();
     let peers = network::reach(whom(read.as_ref(), status.as_deref()), clock).await;
     Facts {
         now_s: clock.wall_ms().div_euclid(1000),
         agent: Some(agent),
         status,
+        latest,
         unit: unit::unit(clock).await,
         config: Some(config),
         left,
@@ -72,6 +74,14 @@ fn ask(socket: &Path) -> (Answered, Option<Box<Status>>) {
         }
         Err(ClientError::Silent(_)) => (Answered::Silent, None),
         Err(error) => (Answered::Otherwise { what: said(&error) }, None),
+    }
+}
+
+/// What the sensors have read last; an agent of an older release cannot say.
+fn latest(socket: &Path) -> Option<Box<Latest>> {
+    match local::ask(socket, Verb::Latest) {
+        Ok(Reply::Latest(latest)) => Some(Box::new(latest)),
+        _ => None,
     }
 }
 
