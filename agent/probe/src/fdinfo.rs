@@ -85,6 +85,16 @@ struct Search {
     batch: Vec<u32>,
     /// There are none behind those of the batch.
     is_last: bool,
+    /// Processes that let themselves be looked into, and others: since the search began, and in the last whole one.
+    seen: Seen,
+    last: Option<Seen>,
+}
+
+/// How many processes may be looked into.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    open: u32,
+    closed: u32,
 }
 
 impl Fdinfo {
@@ -138,6 +148,7 @@ impl Fdinfo {
                 }
             }
             if std::mem::take(&mut self.search.is_last) {
+                self.search.last = Some(std::mem::take(&mut self.search.seen));
                 self.account.end_round();
                 return Ok(());
             }
@@ -159,6 +170,11 @@ impl Fdinfo {
                 open.push(format!("{name} {}/{}", node.class, node.name));
             }
         });
+        match seen {
+            Ok(()) => self.search.seen.open += 1,
+            Err(RootError::Unreadable(Errno::ACCESS | Errno::PERM)) => self.search.seen.closed += 1,
+            Err(_) => {}
+        }
         let has_any = seen.is_ok() && !open.is_empty();
         if has_any {
             let comm = root.proc(&format!("{pid}/comm"), &mut self.text).unwrap_or_default();
@@ -237,19 +253,19 @@ impl Source for Fdinfo {
         }
         self.account.push(out);
         listed.map_err(|error| Fault::Unreadable { what: Text::of(&format!("/proc: {error}")) })?;
-        may_look(root)
+        may_look(root, self.search.last)
     }
 }
 
-/// Whether other users' processes may be looked into: the first one is root's, and on every host.
-fn may_look(root: &Root) -> Result<(), Fault> {
-    match root.links("1/fd", 1, |_, _| {}) {
-        // Hidden altogether (`hidepid`), or closed.
-        Err(RootError::Missing | RootError::Unreadable(Errno::ACCESS | Errno::PERM)) => {
-            Err(Fault::NoPermission { to: Text::of("/proc/PID/fd of other users' processes") })
-        }
-        _ => Ok(()),
+/// Whether other users' processes may be looked into. A few may be closed to everybody, by a security module.
+fn may_look(root: &Root, seen: Option<Seen>) -> Result<(), Fault> {
+    let Some(Seen { open, closed }) = seen else { return Ok(()) };
+    // Where others' are hidden (`hidepid`), ours is the only one.
+    let is_alone = || open <= 1 && root.proc("1/comm", &mut Vec::new()).is_err();
+    if closed > open || is_alone() {
+        return Err(Fault::NoPermission { to: Text::of("/proc/PID/fd and fdinfo of other users' processes") });
     }
+    Ok(())
 }
 
 /// Pushes what there can be: a client that says everything, without a process.

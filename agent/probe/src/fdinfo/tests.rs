@@ -62,7 +62,7 @@ impl Host {
     }
 
     /// A reading ten seconds later.
-    fn read(&mut self) -> Seen {
+    fn read(&mut self) -> Read {
         self.hand.advance(Duration::from_secs(10));
         let mut reading = Reading::new();
         reading.begin();
@@ -70,16 +70,16 @@ impl Host {
         reading.complete();
         let pairs = reading.metrics().zip(reading.values());
         let values = pairs.map(|(metric, bits)| (series(metric), bits.map(|bits| metric.value(bits)))).collect();
-        Seen { values, fault }
+        Read { values, fault }
     }
 }
 
-struct Seen {
+struct Read {
     values: BTreeMap<String, Option<f64>>,
     fault: Option<Fault>,
 }
 
-impl Seen {
+impl Read {
     /// The value of the only series of that name whose labels have all of these.
     fn value(&self, name: &str, labels: &[&str]) -> Option<f64> {
         let is_it = |series: &str| {
@@ -281,7 +281,10 @@ fn a_host_without_devices_is_not_searched_and_one_that_hides_its_processes_is_na
     let mut host = Host::new();
     assert_eq!(host.read().fault, None);
     host.ends(1);
-    assert!(matches!(host.read().fault, Some(Fault::NoPermission { .. })));
+    assert!(matches!(host.read().fault, Some(Fault::NoPermission { .. })), "all but ours are hidden");
+    let of = |open, closed| may_look(&host.tree.root(), Some(Seen { open, closed }));
+    assert_eq!(of(300, 2), Ok(()), "a few are closed to everybody");
+    assert!(of(20, 300).is_err(), "a user sees his own");
 }
 
 #[test]
