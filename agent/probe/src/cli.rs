@@ -6,6 +6,7 @@ use crate::fdinfo::Fdinfo;
 use crate::kmsg::{self, Kmsg};
 use crate::nvml::Nvidia;
 use crate::rapl::Rapl;
+use crate::smart::{self, Smart};
 use crate::source::Source;
 use crate::talk::{self, End};
 use anyhow::bail;
@@ -91,12 +92,12 @@ fn run(args: Cli) -> anyhow::Result<ExitCode> {
     let own = Root::host()?;
     let clock = Clock::real();
     let kind = args.kind;
-    let mut source = source(&args, &clock);
+    let supervisor = Supervisor::new(clock.clone());
+    let mut source = source(&args, &clock, &supervisor);
     if args.once {
         return Ok(once(source.as_mut(), &root));
     }
     let door = args.socket.as_deref().map_or_else(Door::of_stdin, Door::bind)?;
-    let supervisor = Supervisor::new(clock.clone());
     let desk = Desk::start(clock.clone(), &supervisor, root, own, source);
     let Ok(mut desk) = desk else { bail!("the thread that reads has failed") };
     tracing::info!(%kind, "running");
@@ -105,13 +106,18 @@ fn run(args: Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// What reads that kind.
-fn source(args: &Cli, clock: &Clock) -> Box<dyn Source> {
+fn source(args: &Cli, clock: &Clock, supervisor: &Supervisor) -> Box<dyn Source> {
     match args.kind {
         ProbeKind::Nvml => Box::new(Nvidia::new(args.library.clone(), clock.clone())),
         ProbeKind::Rapl => Box::new(Rapl::default()),
         ProbeKind::Kmsg => Box::new(Kmsg::new(args.kmsg.clone())),
         ProbeKind::Fdinfo => Box::new(Fdinfo::new(clock.clone())),
-        ProbeKind::Smart | ProbeKind::Systemd => Box::new(Nothing),
+        ProbeKind::Smart => {
+            // Who asks once wants everything, however long that takes.
+            let patience = if args.once { Duration::MAX } else { smart::PATIENCE };
+            Box::new(Smart::new(args.program.clone(), clock.clone(), supervisor, patience))
+        }
+        ProbeKind::Systemd => Box::new(Nothing),
     }
 }
 

@@ -22,6 +22,7 @@ mod program;
 mod rapl;
 #[cfg(any(test, feature = "reference"))]
 pub mod reference;
+mod smart;
 mod source;
 mod talk;
 mod waiting;

@@ -62,7 +62,7 @@ pub const fn own_names(kind: ProbeKind) -> &'static [&'static str] {
         ProbeKind::Rapl => &["node_rapl_"],
         ProbeKind::Kmsg => &["dsmil_kernel_", "dsmil_gpu_xid_", "DCGM_FI_DEV_XID_ERRORS"],
         ProbeKind::Fdinfo => &["dsmil_drm_"],
-        ProbeKind::Smart => &["dsmil_disk_health_"],
+        ProbeKind::Smart => &["smartctl_", "dsmil_disk_health_"],
         ProbeKind::Systemd => &["node_systemd_"],
     }
 }
@@ -258,7 +258,7 @@ impl Sensor for Probe {
             ProbeKind::Rapl => "dsmil-probe: /sys/class/powercap",
             ProbeKind::Kmsg => "dsmil-probe: /dev/kmsg",
             ProbeKind::Fdinfo => "dsmil-probe: /proc/PID/fdinfo",
-            ProbeKind::Smart => "dsmil-probe: disks",
+            ProbeKind::Smart => "dsmil-probe: disks, by smartctl",
             ProbeKind::Systemd => "dsmil-probe: systemd, by busctl",
         }
     }
