@@ -174,9 +174,10 @@ pub(super) const PACKAGES: [Package; 4] = [
     },
 ];
 
-const PROBE: [File; 5] = [
+const PROBE: [File; 6] = [
     file("systemd/dsmil-probe@.service", "usr/lib/systemd/system/dsmil-probe@.service"),
     file("systemd/dsmil-probe@.socket", "usr/lib/systemd/system/dsmil-probe@.socket"),
+    rights!("fdinfo"),
     rights!("kmsg"),
     rights!("nvml"),
     rights!("rapl"),
