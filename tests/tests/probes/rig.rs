@@ -1,14 +1,16 @@
-//! A real probe on its socket, asked by the agent's own sensor; and the library of the drills.
+//! A real probe on its socket, asked by the agent's own sensor; and the library of the drills. Whatever a drill's probe says, the
+//! reference of metrics must have.
 
 use anyhow::{Context, bail, ensure};
 use dsmil_agent::probes;
+use dsmil_probe::reference;
 use dsmil_protocol::probe::ProbeKind;
 use dsmil_runtime::clock::Clock;
 use dsmil_sensors::root::Root;
 use dsmil_sensors::tree::{Tree, series};
 use dsmil_sensors::{Reading, Sensor};
 use e2e::fleet::{Fleet, Parents, Process, eventually, sweep};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::future::ready;
 use std::os::fd::OwnedFd;
@@ -145,7 +147,12 @@ impl Rig {
     /// The agent's sensor for the probe of that kind.
     pub(crate) fn sensor(&self, kind: ProbeKind) -> anyhow::Result<Asked> {
         let sensor = probes::sensors(&self.sockets, Some(&[kind]), &self.clock).pop().context("a sensor")?;
-        Ok(Asked { sensor, root: self.tree.root(), clock: self.clock.clone(), slowest: Duration::ZERO })
+        let mut known = BTreeMap::<_, BTreeSet<_>>::new();
+        for metric in reference::metrics(kind) {
+            let labels = metric.labels.into_iter().map(|(label, _)| label);
+            known.entry(metric.name).or_default().extend(labels);
+        }
+        Ok(Asked { sensor, root: self.tree.root(), clock: self.clock.clone(), known, slowest: Duration::ZERO })
     }
 
     fn last_words(&self) -> String {
@@ -172,6 +179,8 @@ pub(crate) struct Asked {
     sensor: Box<dyn Sensor>,
     root: Root,
     clock: Clock,
+    /// What the reference of metrics has of this kind: names, and the labels of each.
+    known: BTreeMap<String, BTreeSet<String>>,
     /// The longest that a reading took.
     pub(crate) slowest: Duration,
 }
@@ -204,6 +213,12 @@ impl Asked {
         let outcome = self.sensor.read(&self.root, &mut reading);
         reading.complete();
         self.slowest = self.slowest.max(self.clock.mono().saturating_sub(begin));
+        for metric in reading.metrics() {
+            let known = self.known.get(&metric.name);
+            let has = |label| known.is_some_and(|labels| labels.contains(label));
+            let is_told = known.is_some() && metric.labels.iter().all(|(label, _)| has(label));
+            assert!(is_told, "the reference of metrics does not have {}", series(metric));
+        }
         let pairs = reading.metrics().zip(reading.values());
         let values = pairs.map(|(metric, bits)| (series(metric), bits.map(|bits| metric.value(bits))));
         Tick { values: values.collect(), trouble: outcome.err().map(|error| error.to_string()) }
