@@ -8,11 +8,12 @@ use crate::nvml::Nvidia;
 use crate::rapl::Rapl;
 use crate::smart::{self, Smart};
 use crate::source::Source;
+use crate::systemd::Systemd;
 use crate::talk::{self, End};
 use anyhow::bail;
 use clap::{CommandFactory, Parser};
 use dsmil_protocol::metric::Metric;
-use dsmil_protocol::probe::{Fault, ProbeKind};
+use dsmil_protocol::probe::ProbeKind;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::log::{self, Level};
 use dsmil_runtime::supervise::Supervisor;
@@ -42,7 +43,7 @@ struct Cli {
     /// The vendor's library, where the loader does not find it or another one is meant.
     #[arg(long, value_name = "PATH")]
     library: Option<PathBuf>,
-    /// The program that the kind runs (smart: smartctl), where it is not one of the distribution's or another one is meant.
+    /// The program that the kind runs (smart: smartctl, systemd: systemctl), where it is not one of the distribution's or another one is meant.
     #[arg(long, value_name = "PATH")]
     program: Option<PathBuf>,
     /// Where the host's processes and counters are.
@@ -117,16 +118,7 @@ fn source(args: &Cli, clock: &Clock, supervisor: &Supervisor) -> Box<dyn Source>
             let patience = if args.once { Duration::MAX } else { smart::PATIENCE };
             Box::new(Smart::new(args.program.clone(), clock.clone(), supervisor, patience))
         }
-        ProbeKind::Systemd => Box::new(Nothing),
-    }
-}
-
-/// A kind that this release does not read.
-struct Nothing;
-
-impl Source for Nothing {
-    fn read(&mut self, _: &Root, _: &mut Reading) -> Result<(), Fault> {
-        Err(Fault::NotImplemented)
+        ProbeKind::Systemd => Box::new(Systemd::new(args.program.clone(), clock.clone())),
     }
 }
 

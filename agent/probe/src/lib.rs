@@ -24,6 +24,7 @@ mod rapl;
 pub mod reference;
 mod smart;
 mod source;
+mod systemd;
 mod talk;
 mod waiting;
 

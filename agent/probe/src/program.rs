@@ -136,6 +136,7 @@ fn spawn(program: &Path, args: &[&str]) -> std::io::Result<Child> {
         .args(args)
         .env_clear()
         .env("LC_ALL", "C")
+        .env("TZ", "UTC")
         .env("PATH", SEARCH)
         .current_dir("/")
         .process_group(0)
