@@ -42,6 +42,8 @@ const NVIDIA: u16 = 0x10de;
 const NVIDIA_VERSION: &str = "module/nvidia/version";
 /// The processors' energy counters.
 const POWERCAP: &str = "class/powercap";
+/// Where GPUs and NPUs are that the kernel's direct rendering manager drives.
+const DRM: [&str; 2] = ["class/drm", "class/accel"];
 /// How often to look whether cards are still on the bus.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How often the whole bus is searched for cards: a hundred devices take a millisecond, and cards hardly ever come.
@@ -137,7 +139,8 @@ impl Probe {
             // Where no such card is on the bus, its driver drives one of another kind.
             ProbeKind::Nvml => !self.cards.none(root) || root.sys(NVIDIA_VERSION, &mut Vec::new()).is_ok(),
             ProbeKind::Rapl => root.list_sys(POWERCAP).is_ok_and(|zones| !zones.is_empty()),
-            ProbeKind::Kmsg | ProbeKind::Fdinfo | ProbeKind::Smart => true,
+            ProbeKind::Fdinfo => DRM.into_iter().any(|class| lists_a_device(root, class)),
+            ProbeKind::Kmsg | ProbeKind::Smart => true,
             ProbeKind::Systemd => root.proc("1/comm", &mut Vec::new()).is_ok_and(|name| name == b"systemd\n"),
         }
     }
@@ -245,6 +248,11 @@ impl Probe {
         self.course.failed(self.clock.mono());
         trouble
     }
+}
+
+/// Whether a class has devices; `version` is of the class itself.
+fn lists_a_device(root: &Root, class: &str) -> bool {
+    root.list_sys(class).is_ok_and(|names| names.iter().any(|name| name != "version"))
 }
 
 impl Sensor for Probe {

@@ -33,6 +33,8 @@ impl Stage {
         let tree = Tree::new();
         tree.sys("class/powercap/intel-rapl:0/name", "package-0\n");
         tree.sys("module/nvidia/version", "535.104.05\n");
+        tree.sys("class/drm/version", "drm 1.1.0 20060810\n");
+        tree.sys("class/drm/card0/dev", "226:0\n");
         Self { folder, tree, probe, time }
     }
 
@@ -305,7 +307,11 @@ fn card(tree: &Tree, config: &[u8]) {
 
 #[test]
 fn a_probe_is_started_only_where_it_has_something_to_read() {
-    for (kind, its) in [(ProbeKind::Nvml, "module/nvidia"), (ProbeKind::Rapl, "class/powercap")] {
+    for (kind, its) in [
+        (ProbeKind::Nvml, "module/nvidia"),
+        (ProbeKind::Rapl, "class/powercap"),
+        (ProbeKind::Fdinfo, "class/drm/card0"),
+    ] {
         let mut stage = Stage::new(kind);
         std::fs::remove_dir_all(stage.tree.path().join("sys").join(its)).expect("it was there");
         let listener = stage.listen();
