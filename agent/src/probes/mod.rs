@@ -44,6 +44,8 @@ const NVIDIA_VERSION: &str = "module/nvidia/version";
 const POWERCAP: &str = "class/powercap";
 /// Where GPUs and NPUs are that the kernel's direct rendering manager drives.
 const DRM: [&str; 2] = ["class/drm", "class/accel"];
+/// Everything that is used as a disk.
+const BLOCK: &str = "block";
 /// How often to look whether cards are still on the bus.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How often the whole bus is searched for cards: a hundred devices take a millisecond, and cards hardly ever come.
@@ -67,6 +69,11 @@ pub const fn own_names(kind: ProbeKind) -> &'static [&'static str] {
         ProbeKind::Smart => &["smartctl_", "dsmil_disk_health_"],
         ProbeKind::Systemd => &["node_systemd_"],
     }
+}
+
+/// Whether a disk of that name may tell of its health: one of SATA, SAS, USB or NVMe, and none that a virtual machine is given.
+fn is_of_hardware(disk: &str) -> bool {
+    disk.starts_with("sd") || disk.starts_with("nvme")
 }
 
 /// One probe.
@@ -140,7 +147,8 @@ impl Probe {
             ProbeKind::Nvml => !self.cards.none(root) || root.sys(NVIDIA_VERSION, &mut Vec::new()).is_ok(),
             ProbeKind::Rapl => root.list_sys(POWERCAP).is_ok_and(|zones| !zones.is_empty()),
             ProbeKind::Fdinfo => DRM.into_iter().any(|class| lists_a_device(root, class)),
-            ProbeKind::Kmsg | ProbeKind::Smart => true,
+            ProbeKind::Smart => root.list_sys(BLOCK).is_ok_and(|disks| disks.iter().any(|disk| is_of_hardware(disk))),
+            ProbeKind::Kmsg => true,
             ProbeKind::Systemd => root.proc("1/comm", &mut Vec::new()).is_ok_and(|name| name == b"systemd\n"),
         }
     }

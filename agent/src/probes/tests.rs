@@ -35,6 +35,8 @@ impl Stage {
         tree.sys("module/nvidia/version", "535.104.05\n");
         tree.sys("class/drm/version", "drm 1.1.0 20060810\n");
         tree.sys("class/drm/card0/dev", "226:0\n");
+        tree.sys("block/vda/size", "131072\n");
+        tree.sys("block/sda/size", "131072\n");
         Self { folder, tree, probe, time }
     }
 
@@ -311,6 +313,7 @@ fn a_probe_is_started_only_where_it_has_something_to_read() {
         (ProbeKind::Nvml, "module/nvidia"),
         (ProbeKind::Rapl, "class/powercap"),
         (ProbeKind::Fdinfo, "class/drm/card0"),
+        (ProbeKind::Smart, "block/sda"),
     ] {
         let mut stage = Stage::new(kind);
         std::fs::remove_dir_all(stage.tree.path().join("sys").join(its)).expect("it was there");

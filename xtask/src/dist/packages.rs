@@ -130,7 +130,8 @@ pub(super) const PACKAGES: [Package; 4] = [
             "without a network.",
         ],
         depends: &["dsmil-agent"],
-        recommends: &[],
+        // What reads the disks.
+        recommends: &["smartmontools"],
         keeps_key: false,
         daemon: None,
         on_demand: Some(OnDemand { files: &PROBE, scripts: "probe" }),
@@ -174,13 +175,14 @@ pub(super) const PACKAGES: [Package; 4] = [
     },
 ];
 
-const PROBE: [File; 6] = [
+const PROBE: [File; 7] = [
     file("systemd/dsmil-probe@.service", "usr/lib/systemd/system/dsmil-probe@.service"),
     file("systemd/dsmil-probe@.socket", "usr/lib/systemd/system/dsmil-probe@.socket"),
     rights!("fdinfo"),
     rights!("kmsg"),
     rights!("nvml"),
     rights!("rapl"),
+    rights!("smart"),
 ];
 
 const AGENT: Daemon = Daemon {
