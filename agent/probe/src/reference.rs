@@ -13,9 +13,9 @@ pub fn metrics(kind: ProbeKind) -> Vec<Metric> {
         ProbeKind::Nvml => crate::nvml::example(&mut reading),
         ProbeKind::Rapl => crate::rapl::example(&mut reading),
         ProbeKind::Kmsg => crate::kmsg::example(&mut reading),
-        ProbeKind::Systemd => crate::systemd::example(&mut reading),
         ProbeKind::Fdinfo => crate::fdinfo::example(&mut reading),
-        _ => {}
+        ProbeKind::Smart => crate::smart::example(&mut reading),
+        ProbeKind::Systemd => crate::systemd::example(&mut reading),
     }
     reading.complete();
     reading.metrics().cloned().collect()

@@ -12,9 +12,14 @@
 //! with what is known by then. One that hangs costs the others ten seconds, and is asked again at growing intervals.
 
 mod disk;
+#[cfg(any(test, feature = "reference"))]
+mod example;
 mod metrics;
 mod report;
 mod watch;
+
+#[cfg(any(test, feature = "reference"))]
+pub(crate) use example::example;
 
 use crate::program::{Limits, Output, Runner};
 use crate::source::Source;

@@ -6,8 +6,8 @@
 use dsmil_sensors::root::{Root, RootError};
 use std::time::Duration;
 
-const NVME: &str = "class/nvme";
-const BLOCK: &str = "block";
+pub(super) const NVME: &str = "class/nvme";
+pub(super) const BLOCK: &str = "block";
 /// Fields of `stat` that count finished requests: read, written, discarded.
 const FINISHED: [usize; 3] = [0, 4, 11];
 
