@@ -107,15 +107,27 @@ impl Rig {
 
     /// Starts the probe of that kind on its socket, which is there when this returns.
     pub(crate) async fn start(&mut self, kind: ProbeKind, more: &[&Path]) -> anyhow::Result<Process> {
+        let proc = self.tree.path().join("proc");
+        self.start_with(kind, &proc, more, &[]).await
+    }
+
+    /// The same on another /proc, and with capabilities as its unit gives them.
+    pub(crate) async fn start_with(
+        &mut self,
+        kind: ProbeKind,
+        proc: &Path,
+        more: &[&Path],
+        capabilities: &[String],
+    ) -> anyhow::Result<Process> {
         let socket = self.socket(kind);
         let mut args = vec![OsString::from(format!("NVML_FACE={}", self.face.display())), self.program.clone().into()];
         args.extend([kind.name(), "--proc"].map(OsString::from));
-        args.extend([self.tree.path().join("proc").into(), "--sys".into(), self.tree.path().join("sys").into()]);
+        args.extend([proc.into(), "--sys".into(), self.tree.path().join("sys").into()]);
         args.extend(["--socket".into(), socket.clone().into()]);
         args.extend(more.iter().map(OsString::from));
         self.started += 1;
         let name = format!("probe-{kind}-{}", self.started);
-        let mut process = self.fleet.launcher().start_other(&name, Path::new("/usr/bin/env"), &args)?;
+        let mut process = self.fleet.launcher().start_with(&name, Path::new("/usr/bin/env"), &args, capabilities)?;
         let connects = || std::os::unix::net::UnixStream::connect(&socket).is_ok();
         let is_up = || ready(process.check_alive().map(|()| connects()));
         eventually(&self.clock, "the probe listens", SOON, is_up).await?;
