@@ -7,4 +7,5 @@ mod gpus;
 mod host;
 mod log;
 mod rig;
+mod smart;
 mod storm;
