@@ -271,7 +271,7 @@ fn may_look(root: &Root, seen: Option<Seen>) -> Result<(), Fault> {
 /// Pushes what there can be: a client that says everything, without a process.
 #[cfg(any(test, feature = "reference"))]
 pub(crate) fn example(out: &mut Reading) {
-    const CLIENT: &[u8] = b"drm-driver: x\ndrm-client-id: 1\ndrm-engine-render: 1 ns\ndrm-cycles-render: 1\n\
+    const CLIENT: &[u8] = b"drm-driver: i915\ndrm-client-id: 1\ndrm-engine-render: 1 ns\ndrm-cycles-render: 1\n\
         drm-total-cycles-render: 1\ndrm-maxfreq-render: 1 MHz\ndrm-total-vram: 1\ndrm-shared-vram: 1\n\
         drm-resident-vram: 1\ndrm-active-vram: 1\ndrm-purgeable-vram: 1\n";
     const CYCLES_ALONE: &[u8] = b"drm-driver: xe\ndrm-client-id: 1\ndrm-cycles-rcs: 1\ndrm-total-cycles-rcs: 1\n";
@@ -280,7 +280,7 @@ pub(crate) fn example(out: &mut Reading) {
     account.begin_cycle();
     for (device, text) in [("0000:00:02.0", CLIENT), ("0000:03:00.0", CYCLES_ALONE)] {
         let (Some(device), Some(usage)) = (account.device(device), Usage::read(text)) else { continue };
-        account.take(device, &usage, "comm");
+        account.take(device, &usage, "python3");
     }
     account.end_cycle(Duration::ZERO);
     account.push(out);

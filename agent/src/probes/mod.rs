@@ -275,7 +275,7 @@ impl Sensor for Probe {
             ProbeKind::Kmsg => "dsmil-probe: /dev/kmsg",
             ProbeKind::Fdinfo => "dsmil-probe: /proc/PID/fdinfo",
             ProbeKind::Smart => "dsmil-probe: disks, by smartctl",
-            ProbeKind::Systemd => "dsmil-probe: systemd, by busctl",
+            ProbeKind::Systemd => "dsmil-probe: systemd, by systemctl",
         }
     }
 
