@@ -15,7 +15,7 @@ mod units;
 use crate::program::{Limits, Runner};
 use crate::source::Source;
 use dsmil_protocol::metric::Scale;
-use dsmil_protocol::probe::Fault;
+use dsmil_protocol::probe::{Fault, Text};
 use dsmil_runtime::clock::Clock;
 use dsmil_sensors::root::Root;
 use dsmil_sensors::{Form, Reading};
@@ -60,7 +60,12 @@ impl Systemd {
 impl Source for Systemd {
     fn read(&mut self, _: &Root, out: &mut Reading) -> Result<(), Fault> {
         let until = self.clock.mono() + BUDGET;
-        push_manager(&Manager::of(&self.ask(&OF_MANAGER, until)?), out);
+        let said = self.ask(&OF_MANAGER, until)?;
+        let manager = Manager::of(&said);
+        if manager == Manager::default() {
+            return Err(Fault::ProgramFailed { what: Text::of("systemctl: it says nothing of its manager") });
+        }
+        push_manager(&manager, out);
         let list = self.ask(&LIST, until)?;
         let mut listed = units::listed(&list);
         push_summary(&listed, out);

@@ -67,6 +67,10 @@ pub const DIFFERENCES: &[Difference] = &[
     theirs("node_tape_", "of tape drives: none was at hand to hold the figures against"),
     theirs("node_fibrechannel_", "of Fibre Channel cards: none was at hand to hold the figures against"),
     theirs("node_bcache_", "of disks that cache others: none was at hand to hold the figures against"),
+    theirs(
+        "node_systemd_",
+        "the probe `systemd` has it: times in whole seconds, and no sixth state of units while one is reloaded",
+    ),
     theirs("node_processes_threads_state", "of a file for each thread of each process: too dear"),
 ];
 

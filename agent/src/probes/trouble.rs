@@ -103,6 +103,9 @@ impl Trouble {
     pub(super) fn remedy(&self, kind: ProbeKind) -> &'static str {
         match self {
             Self::Pending { .. } => "Nothing yet: it is given two seconds.",
+            Self::Fault(Fault::Hung { .. }) if kind == ProbeKind::Systemd => {
+                "Process 1 or the message bus does not answer: `busctl status`, and `journalctl -b -u dbus -u init.scope`."
+            }
             Self::Silent { .. } | Self::Busy | Self::Fault(Fault::Hung { .. }) => {
                 "The driver hangs; everything else goes on. `journalctl -k --since -10min` has the kernel's word. In state D only \
                  a reset of the device or a restart of the machine helps."
@@ -119,6 +122,9 @@ impl Trouble {
             }
             Self::Fault(Fault::LibraryUnusable { .. }) => "Install the library of the driver's own release.",
             Self::Fault(Fault::ProgramMissing { .. }) => program_missing(kind),
+            Self::Fault(Fault::ProgramFailed { .. }) if kind == ProbeKind::Systemd => {
+                "`systemctl list-units` as an ordinary user shows it. It asks over the message bus: `systemctl status dbus`; Debian: dbus."
+            }
             Self::Fault(Fault::ProgramFailed { .. }) => {
                 "The program's last words are in the verdict; `journalctl -u 'dsmil-probe@*'` has more."
             }
@@ -152,6 +158,9 @@ const fn program_missing(kind: ProbeKind) -> &'static str {
     match kind {
         ProbeKind::Smart => {
             "Install smartmontools, or name its smartctl: `dsmil-probe --program`. It is asked again by itself."
+        }
+        ProbeKind::Systemd => {
+            "Its systemctl is systemd's own: reinstall systemd, or name another: `dsmil-probe --program`."
         }
         _ => "Install the program that the verdict names, or name another place: `dsmil-probe --program`.",
     }

@@ -130,8 +130,8 @@ pub(super) const PACKAGES: [Package; 4] = [
             "without a network.",
         ],
         depends: &["dsmil-agent"],
-        // What reads the disks.
-        recommends: &["smartmontools"],
+        // What reads the disks, and the way to systemd for who is not root.
+        recommends: &["smartmontools", "dbus"],
         keeps_key: false,
         daemon: None,
         on_demand: Some(OnDemand { files: &PROBE, scripts: "probe" }),
@@ -175,9 +175,10 @@ pub(super) const PACKAGES: [Package; 4] = [
     },
 ];
 
-const PROBE: [File; 7] = [
+const PROBE: [File; 8] = [
     file("systemd/dsmil-probe@.service", "usr/lib/systemd/system/dsmil-probe@.service"),
     file("systemd/dsmil-probe@.socket", "usr/lib/systemd/system/dsmil-probe@.socket"),
+    file("systemd/dsmil-probe.sysusers", "usr/lib/sysusers.d/dsmil-probe.conf"),
     rights!("fdinfo"),
     rights!("kmsg"),
     rights!("nvml"),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 /// What there is to know of the manager itself.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Manager<'a> {
     /// Its version as it says it, and the thousandths of the number in it.
     pub(super) version: Option<(&'a str, u64)>,
