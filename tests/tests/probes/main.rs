@@ -9,3 +9,4 @@ mod log;
 mod rig;
 mod smart;
 mod storm;
+mod systemd;

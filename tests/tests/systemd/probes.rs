@@ -7,6 +7,8 @@ use serde_json::Value;
 
 /// The kind that is asked on every host; a machine of ours has no other thing to read.
 const KMSG: &str = "dsmil-probe@kmsg";
+/// The kind that asks the message bus, which lets in only whom it knows.
+const SYSTEMD: &str = "dsmil-probe@systemd";
 
 #[tokio::test]
 async fn long_a_probe_is_started_by_the_agent_that_asks_and_has_the_rights_of_its_kind() -> anyhow::Result<()> {
@@ -41,5 +43,25 @@ async fn long_a_probe_is_started_by_the_agent_that_asks_and_has_the_rights_of_it
     machine.run("systemctl stop dsmil-agent")?;
     let socket = machine.outcome(&format!("systemctl is-active {KMSG}.socket"))?;
     ensure!(!socket.status.success(), "its socket is still there");
+    Ok(())
+}
+
+#[tokio::test]
+async fn long_a_service_that_failed_is_told_by_a_probe_that_is_a_user_like_others() -> anyhow::Result<()> {
+    let fleet = Fleet::installed().await?;
+    let machine = &fleet.machine;
+    machine.run("systemd-run --quiet --unit=broken --property=Type=oneshot --remain-after-exit false || true")?;
+    // It is asked twice a minute.
+    let told = "dsmilctl host doctor | grep -F broken.service";
+    machine.until("dsmilctl names it", SOON * 4, told).await?;
+    let pid = machine.run(&format!("systemctl show --property MainPID --value {SYSTEMD}.service"))?;
+    ensure!(machine.run(&format!("ps --no-headers -o user:32 {pid}"))?.trim() == "dsmil-probe-systemd");
+    let capabilities = machine.run(&format!("grep '^CapEff:' /proc/{pid}/status"))?;
+    ensure!(capabilities.ends_with("0000000000000000"), "{capabilities}");
+    let status: Value = machine.json("dsmilctl host status --json || true")?;
+    let sensors = status["status"]["sensors"].as_array().context("sensors")?;
+    let units = sensors.iter().find(|sensor| sensor["name"] == "systemd").context("the probe is a sensor")?;
+    // Five states of every unit that Debian has.
+    ensure!(units["metrics"].as_u64() > Some(200) && units["trouble"].is_null(), "{units}");
     Ok(())
 }
