@@ -328,6 +328,24 @@ fn thousands_of_processes_are_looked_at_in_turns_of_bounded_length() {
     assert!(readings > 1, "it took several");
 }
 
+#[test]
+fn this_machines_processes_are_looked_through() {
+    let tree = Tree::new();
+    tree.sys("class/drm/renderD128/dev", "226:128\n");
+    let root = Root::at("/proc".as_ref(), &tree.path().join("sys"), "/".as_ref()).expect("every Linux has /proc");
+    let clock = Clock::real();
+    let (mut probe, mut reading, begin, mut readings) = (Fdinfo::new(clock.clone()), Reading::new(), clock.mono(), 0);
+    while probe.search.last.is_none() {
+        reading.begin();
+        let _ = probe.read(&root, &mut reading);
+        readings += 1;
+        assert!(readings < 10_000, "every process has its turn");
+    }
+    let Seen { open, closed } = probe.search.last.unwrap_or_default();
+    println!("{open} processes looked into, {closed} closed, {readings} readings, {:?}", clock.mono() - begin);
+    assert!(open > 0, "at least ourselves");
+}
+
 proptest! {
     #[test]
     fn no_text_harms(
