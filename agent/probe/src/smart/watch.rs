@@ -12,6 +12,7 @@ use dsmil_protocol::metric::{Metric, Scale};
 use dsmil_protocol::probe::{Fault, Text};
 use dsmil_sensors::root::Root;
 use dsmil_sensors::{Form, Reading};
+use rustix::thread::CapabilitySet;
 use std::time::Duration;
 
 /// How often a disk is asked at the most: at every question of the agent, which come once a minute, give or take.
@@ -166,7 +167,7 @@ impl Watched {
         if code == AT_REST
             && let Some(rest) = report.complaint("Device is in ")
         {
-            return Ok(if rest.contains("SLEEP") { State::Sleep } else { State::Standby });
+            return rest_of(rest, may_command()).ok_or_else(|| Fault::NoPermission { to: Text::of(&self.disk.node) });
         }
         self.exit_status = u64::try_from(code).ok();
         if code & NOT_READ != 0 {
@@ -225,6 +226,19 @@ impl Watched {
     }
 }
 
+/// How it rests. Of a disk that does not take its question, smartctl says that it sleeps; so also of one that it may not ask.
+fn rest_of(said: &str, may_command: bool) -> Option<State> {
+    if !said.contains("SLEEP") {
+        return Some(State::Standby);
+    }
+    may_command.then_some(State::Sleep)
+}
+
+/// Whether this process, and what it runs, may pass commands to ATA disks.
+fn may_command() -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|ours| ours.effective.contains(CapabilitySet::SYS_RAWIO))
+}
+
 impl Room {
     /// Room for that many bytes.
     pub(super) fn of(bytes: usize) -> Self {
@@ -241,5 +255,17 @@ impl Room {
             self.left -= size;
             out.repeat(metric, bits);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_nobody_may_ask_is_not_taken_for_one_that_sleeps() {
+        let (standby, sleep) = ("Device is in STANDBY mode, exit(3)", "Device is in SLEEP mode, exit(3)");
+        assert_eq!([true, false].map(|may| rest_of(standby, may)), [Some(State::Standby), Some(State::Standby)]);
+        assert_eq!([true, false].map(|may| rest_of(sleep, may)), [Some(State::Sleep), None]);
     }
 }
