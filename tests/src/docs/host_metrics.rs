@@ -115,9 +115,9 @@ fn section(title: &str, source: &str, families: &Families) -> String {
     format!("## {title}\n\nSource: {source}.\n\n{}\n", table(["name", "type", "unit", "labels", "since"], rows))
 }
 
-/// A metric's unit, by its name: Prometheus's names end in it, and NVIDIA's in what it is of.
+/// A metric's unit, by its name: Prometheus's names end in it, NVIDIA's and smartctl_exporter's in what it is of.
 fn unit(name: &str) -> &'static str {
-    const UNITS: [(&str, &str); 25] = [
+    const UNITS: [(&str, &str); 36] = [
         ("seconds", "seconds"),
         ("bytes", "bytes"),
         ("celsius", "°C"),
@@ -143,6 +143,17 @@ fn unit(name: &str) -> &'static str {
         ("_FB_RESERVED", "MiB"),
         ("_VIOLATION", "nanoseconds"),
         ("_THROTTLE_REASONS", "a bit a reason"),
+        ("_bytes_read", "bytes"),
+        ("_bytes_written", "bytes"),
+        ("_block_size", "bytes"),
+        ("_capacity_blocks", "blocks"),
+        ("_temperature", "°C"),
+        ("_percentage_used", "per cent"),
+        ("_available_spare", "per cent"),
+        ("_available_spare_threshold", "per cent"),
+        ("_interface_speed", "bits a second"),
+        ("_rotation_rate", "turns a minute"),
+        ("smartctl_device", "always 1"),
     ];
     let bare = name.strip_suffix("_total").unwrap_or(name);
     if bare.ends_with("_info") {
@@ -192,6 +203,8 @@ mod tests {
             ("DCGM_FI_DEV_SM_CLOCK", "MHz"),
             ("DCGM_FI_DEV_CLOCK_THROTTLE_REASONS", "a bit a reason"),
             ("dsmil_accelerator_info", "always 1"),
+            ("smartctl_device_available_spare", "per cent"),
+            ("smartctl_device", "always 1"),
             ("node_forks_total", "number"),
         ];
         assert_eq!(cases.map(|(name, _)| unit(name)), cases.map(|(_, unit)| unit));
