@@ -31,7 +31,7 @@ use account::Account;
 use dsmil_protocol::probe::{Fault, Text};
 use dsmil_runtime::clock::Clock;
 use dsmil_sensors::Reading;
-use dsmil_sensors::root::{Root, RootError};
+use dsmil_sensors::root::{HOST_PROC, Root, RootError};
 use place::{Node, Place};
 use rustix::io::Errno;
 use std::time::Duration;
@@ -252,7 +252,7 @@ impl Source for Fdinfo {
             self.account.end_cycle(self.clock.mono());
         }
         self.account.push(out);
-        listed.map_err(|error| Fault::Unreadable { what: Text::of(&format!("/proc: {error}")) })?;
+        listed.map_err(|error| Fault::Unreadable { what: Text::of(&format!("{HOST_PROC}: {error}")) })?;
         may_look(root, self.search.last)
     }
 }
@@ -263,7 +263,8 @@ fn may_look(root: &Root, seen: Option<Seen>) -> Result<(), Fault> {
     // Where others' are hidden (`hidepid`), ours is the only one.
     let is_alone = || open <= 1 && root.proc("1/comm", &mut Vec::new()).is_err();
     if closed > open || is_alone() {
-        return Err(Fault::NoPermission { to: Text::of("/proc/PID/fd and fdinfo of other users' processes") });
+        let to = format!("{HOST_PROC}/PID/fd and fdinfo of other users' processes");
+        return Err(Fault::NoPermission { to: Text::of(&to) });
     }
     Ok(())
 }
