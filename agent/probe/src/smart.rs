@@ -29,7 +29,7 @@ use dsmil_protocol::probe::{Fault, Text};
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
 use dsmil_sensors::Reading;
-use dsmil_sensors::root::Root;
+use dsmil_sensors::root::{HOST_SYS, Root};
 use report::Report;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -43,8 +43,8 @@ const SMARTCTL: &str = "smartctl";
 const MAX_DISKS: usize = 256;
 /// Bytes of metrics in an answer, which may have [`dsmil_protocol::probe::MAX_ANSWER_LEN`].
 const MAX_BYTES: usize = 768 << 10;
-/// How often to look which disks there are.
-const LIST_EVERY: Duration = Duration::from_secs(60);
+/// How often to look which disks there are: at every question of the agent, which come once a minute, give or take.
+const LIST_EVERY: Duration = Duration::from_secs(50);
 /// What smartctl is given for a disk. One that answers takes 20 to 500 ms, behind a queue of others' requests some seconds; of a disk
 /// with everything it prints 30 kB.
 const LIMITS: Limits = Limits { deadline: Duration::from_secs(10), max_output: 256 << 10 };
@@ -120,7 +120,7 @@ impl Smart {
         if self.listed.is_some_and(|listed| now.saturating_sub(listed) < LIST_EVERY) {
             return Ok(());
         }
-        let unreadable = |error| Fault::Unreadable { what: Text::of(&format!("/sys/block: {error}")) };
+        let unreadable = |error| Fault::Unreadable { what: Text::of(&format!("{HOST_SYS}/{}: {error}", disk::BLOCK)) };
         let (disks, has_more) = disk::list(root, MAX_DISKS).map_err(unreadable)?;
         let mut known = std::mem::take(&mut self.disks);
         let mut of = |disk: Disk| match known.iter().position(|watched| watched.disk == disk) {

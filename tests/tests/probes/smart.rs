@@ -101,7 +101,7 @@ fn a_disk_that_hangs_is_named_and_keeps_nobody_from_the_others() {
         assert_eq!((tick.value(STATUS, &SDA), tick.value(HUNG, &SDA)), (Some(1.0), Some(0.0)));
         assert_eq!(tick.value(HUNG, &NVME), Some(1.0));
         let trouble = tick.trouble.unwrap_or_default();
-        assert!(trouble.starts_with("a call hangs for 10 s, state S"), "{trouble}");
+        assert!(trouble.starts_with("a call hangs for 1") && trouble.contains(" s, state S"), "{trouble}");
         assert!(sensor.slowest < Duration::from_millis(400), "no tick waits for it: {:?}", sensor.slowest);
         Ok(())
     });
