@@ -149,7 +149,10 @@ impl Fdinfo {
             }
             if std::mem::take(&mut self.search.is_last) {
                 self.search.last = Some(std::mem::take(&mut self.search.seen));
-                self.account.end_round();
+                // Who waits for a visit was not looked at.
+                if self.due.is_empty() {
+                    self.account.end_round();
+                }
                 return Ok(());
             }
             let next = root.processes(self.search.from, BATCH, &mut self.search.batch)?;
