@@ -26,7 +26,7 @@ use units::{Listed, State, Units};
 
 /// The program that asks.
 const PROGRAM: &str = "systemctl";
-/// What all questions of a reading take together: less than the thread that reads is given, so that it says itself what hangs.
+/// Of a reading: less than the thread that reads is given, so that it says itself what hangs.
 const BUDGET: Duration = Duration::from_millis(1100);
 /// Bytes of an answer: a list of 10,000 units has 2 MB.
 const MAX_OUTPUT: usize = 4 << 20;
@@ -40,6 +40,8 @@ pub(crate) struct Systemd {
     program: PathBuf,
     clock: Clock,
     runner: Runner,
+    /// What all questions of a reading take together.
+    budget: Duration,
     units: Units,
 }
 
@@ -47,7 +49,7 @@ impl Systemd {
     /// By that program, or by the distribution's.
     pub(crate) fn new(program: Option<PathBuf>, clock: Clock) -> Self {
         let program = program.unwrap_or_else(|| PROGRAM.into());
-        Self { program, runner: Runner::new(clock.clone()), clock, units: Units::default() }
+        Self { program, runner: Runner::new(clock.clone()), clock, budget: BUDGET, units: Units::default() }
     }
 
     fn ask(&mut self, args: &[&str], until: Duration) -> Result<String, Fault> {
@@ -59,7 +61,7 @@ impl Systemd {
 
 impl Source for Systemd {
     fn read(&mut self, _: &Root, out: &mut Reading) -> Result<(), Fault> {
-        let until = self.clock.mono() + BUDGET;
+        let until = self.clock.mono() + self.budget;
         let said = self.ask(&OF_MANAGER, until)?;
         let manager = Manager::of(&said);
         if manager == Manager::default() {
