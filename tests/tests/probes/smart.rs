@@ -23,7 +23,7 @@ face=FOLDER/${node##*/}
 echo "$*" >> FOLDER/asked
 read -r what < "$face"
 case $what in
-hang) exec sleep 600 ;;
+hang) exec sleep 60 ;;
 flood) while :; do echo "$* $* $* $* $* $* $* $* $* $*"; done ;;
 esac
 tail -n +2 "$face"
