@@ -175,6 +175,10 @@ fn equal_numbers_on_two_cards_are_two_clients() {
     let seen = host.read();
     let busy = |card: &str| seen.value("engine_busy_seconds_total", &[&format!("accelerator=\"{card}\"")]);
     assert_eq!((busy("0000:00:02.0"), busy("0000:03:00.0")), (Some(1.0), Some(2.0)));
+    // In a container, where the second card has the first one's name.
+    host.opens(102, "c", 5, RENDER, &rendered(2, 3 * SECOND).replace("0000:00:02.0", "0000:03:00.0"));
+    let seen = host.read();
+    assert_eq!(seen.value("engine_busy_seconds_total", &["accelerator=\"0000:03:00.0\""]), Some(5.0));
 }
 
 #[test]
