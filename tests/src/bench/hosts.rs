@@ -45,12 +45,15 @@ async fn measure(run_for: Duration) -> anyhow::Result<Figures> {
         clock.sleep(Duration::from_millis(200)).await;
     }
 
-    let (began, cpu_before, probes_before) = (clock.mono(), cpu_time(pid)?, probes.taken()?.cpu);
+    let (began, cpu_before, probes_before) = (clock.mono(), cpu_time(pid)?, probes.taken(&agent)?.cpu);
     clock.sleep(run_for).await;
-    let (cpu, theirs) = (cpu_time(pid)?.saturating_sub(cpu_before), probes.taken()?);
+    let (cpu, theirs) = (cpu_time(pid)?.saturating_sub(cpu_before), probes.taken(&agent)?);
     let lasted = clock.mono().saturating_sub(began).as_secs_f64();
     let share = |cpu: Duration| 100.0 * cpu.as_secs_f64() / lasted;
-    let sockets = format!("all of {} together, beside the agent's", probes.count());
+    let names = match theirs.names.join(", ") {
+        none if none.is_empty() => "this host has nothing for one to read, or dsmil-probe is not here".to_owned(),
+        names => format!("{names}, beside the agent's"),
+    };
     let memory = Memory::of(pid)?;
     let spool = tmpfs_bytes(&agent.spool())?;
     let metrics: u64 = agent.status()?.sensors.iter().map(|sensor| sensor.metrics).sum();
@@ -68,7 +71,7 @@ async fn measure(run_for: Duration) -> anyhow::Result<Figures> {
                 .note(format!("of which {:.1} MiB are pages of the program's own file", mib(memory.of_files))),
             Row::aimed("agent, CPU", share(cpu), "% of a core", Target::AtMost(0.5))
                 .note(format!("{metrics} metrics a second, over {} s", run_for.as_secs())),
-            Row::told("probes, memory", mib(theirs.memory), "MiB PSS").note(sockets.as_str()),
+            Row::told("probes, memory", mib(theirs.memory), "MiB PSS").note(names),
             Row::told("probes, CPU", share(theirs.cpu.saturating_sub(probes_before)), "% of a core")
                 .note("with the programs that they run"),
             Row::told("agent, spool on tmpfs", mib(spool), "MiB").note("beside the memory above"),

@@ -1,5 +1,5 @@
 //! The probes of this host beside the agent, each with the rights that its unit gives it: an agent that is measured has
-//! everything on that it would have where it is installed.
+//! everything on that it would have where it is installed. A probe that has nothing to read on this host is not asked, and ends.
 
 use super::process::{Memory, cpu_time_with_children};
 use crate::fleet::{AgentProc, Fleet, Process};
@@ -14,11 +14,13 @@ const PROGRAM: &str = "dsmil-probe";
 
 /// Probes that run.
 #[derive(Debug)]
-pub(super) struct Probes(Vec<Process>);
+pub(super) struct Probes(Vec<(ProbeKind, Process)>);
 
 /// What probes have taken so far.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Taken {
+    /// Which.
+    pub(super) names: Vec<String>,
     /// Proportional set size of all, bytes.
     pub(super) memory: u64,
     /// CPU time of all, and of the programs that they run.
@@ -43,7 +45,8 @@ impl Probes {
         let start = |kind: ProbeKind| {
             let socket = sockets.join(format!("{kind}.sock"));
             let args: [OsString; 3] = [kind.name().into(), "--socket".into(), socket.into()];
-            fleet.launcher().start_with(&format!("probe-{kind}"), &program, &args, &rights(kind)?)
+            let started = fleet.launcher().start_with(&format!("probe-{kind}"), &program, &args, &rights(kind)?);
+            started.map(|process| (kind, process))
         };
         let started = ProbeKind::ALL.into_iter().map(start).collect::<anyhow::Result<_>>()?;
         agent.configure(|table| {
@@ -55,24 +58,26 @@ impl Probes {
         Ok(Self(started))
     }
 
-    /// How many there are.
-    pub(super) fn count(&self) -> usize {
-        self.0.len()
+    /// The names and process ids of those that `agent` asks; an error if one of them has ended.
+    pub(super) fn asked(&mut self, agent: &AgentProc<'_>) -> anyhow::Result<Vec<(String, u32)>> {
+        let sensors = agent.status()?.sensors;
+        let is_asked = |kind: &ProbeKind| {
+            let sensor = sensors.iter().find(|sensor| sensor.name == kind.name());
+            sensor.is_some_and(|sensor| sensor.metrics > 0 || sensor.trouble.is_some())
+        };
+        let asked = self.0.iter_mut().filter(|(kind, _)| is_asked(kind));
+        asked
+            .map(|(_, process)| Ok((process.name().to_owned(), process.check_alive().map(|()| process.id())?)))
+            .collect()
     }
 
-    /// Their names and process ids; an error if one has ended.
-    pub(super) fn ids(&mut self) -> anyhow::Result<Vec<(String, u32)>> {
-        let id = |process: &mut Process| process.check_alive().map(|()| (process.name().to_owned(), process.id()));
-        self.0.iter_mut().map(id).collect()
-    }
-
-    /// What they have taken; an error if one has ended.
-    pub(super) fn taken(&mut self) -> anyhow::Result<Taken> {
+    /// What those have taken.
+    pub(super) fn taken(&mut self, agent: &AgentProc<'_>) -> anyhow::Result<Taken> {
         let mut sum = Taken::default();
-        for process in &mut self.0 {
-            process.check_alive()?;
-            sum.memory += Memory::of(process.id())?.all;
-            sum.cpu += cpu_time_with_children(process.id())?;
+        for (name, pid) in self.asked(agent)? {
+            sum.memory += Memory::of(pid)?.all;
+            sum.cpu += cpu_time_with_children(pid)?;
+            sum.names.push(name);
         }
         Ok(sum)
     }

@@ -83,7 +83,7 @@ impl<'f> Ours<'f> {
 
     /// The probes that the agent asks, with their process ids.
     pub(super) fn probes(&mut self) -> anyhow::Result<Vec<(String, u32)>> {
-        self.probes.ids()
+        self.probes.asked(&self.agent)
     }
 
     /// Waits until another batch is stored.
