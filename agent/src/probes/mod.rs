@@ -5,12 +5,13 @@
 //! known of one that says nothing from the kernel. Nothing that comes out of its socket is believed: it may crash, hang, lie, flood,
 //! or be somebody else's by now.
 //!
-//! Reading order: [`Probe`], `course` (when it is asked again, pure), `call` (one question on one connection), `trouble` (what is
+//! Reading order: `purpose` (what each kind is there for), [`Probe`], `course` (when it is asked again, pure), `call` (one question on one connection), `trouble` (what is
 //! wrong, in words), `process` (what the kernel says of a process).
 
 mod call;
 mod course;
 mod process;
+mod purpose;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -18,12 +19,15 @@ mod trouble;
 use call::{Call, CallError};
 use course::{Course, Next};
 use dsmil_protocol::metric::MetricSet;
-use dsmil_protocol::probe::{Fault, PciAddress, ProbeError, ProbeKind, ProbeReading};
+pub use dsmil_protocol::probe::ProbeKind;
+use dsmil_protocol::probe::{Fault, PciAddress, ProbeError, ProbeReading};
 use dsmil_runtime::clock::Clock;
 use dsmil_sensors::pci::{self, Presence};
 use dsmil_sensors::root::Root;
 use dsmil_sensors::{Line, Reading, Sensor, SensorError};
 use process::Process;
+use purpose::NVIDIA;
+pub use purpose::{is_of_use, own_names};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use trouble::Trouble;
@@ -36,16 +40,6 @@ const WITHIN_TICK: Duration = Duration::from_millis(150);
 const DEADLINE: Duration = Duration::from_secs(2);
 /// An answer that took longer than this is asked for at one tick and taken at the next, so that no tick waits for it.
 const SLOW: Duration = Duration::from_millis(100);
-/// NVIDIA's number in PCI's list of vendors.
-const NVIDIA: u16 = 0x10de;
-/// There while NVIDIA's driver is.
-const NVIDIA_VERSION: &str = "module/nvidia/version";
-/// The processors' energy counters.
-const POWERCAP: &str = "class/powercap";
-/// Where GPUs and NPUs are that the kernel's direct rendering manager drives.
-const DRM: [&str; 2] = ["class/drm", "class/accel"];
-/// Everything that is used as a disk.
-const BLOCK: &str = "block";
 /// How often to look whether cards are still on the bus.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How often the whole bus is searched for cards: a hundred devices take a millisecond, and cards hardly ever come.
@@ -57,23 +51,6 @@ pub fn sensors(folder: &Path, kinds: Option<&[ProbeKind]>, clock: &Clock) -> Vec
     let is_asked = |kind: &ProbeKind| kinds.map_or_else(|| socket(*kind).exists(), |kinds| kinds.contains(kind));
     let asked = ProbeKind::ALL.into_iter().filter(is_asked);
     asked.map(|kind| Box::new(Probe::new(kind, socket(kind), clock.clone())) as Box<dyn Sensor>).collect()
-}
-
-/// How the names of a kind's metrics begin. A probe that was taken over is not to speak for the rest of the host.
-pub const fn own_names(kind: ProbeKind) -> &'static [&'static str] {
-    match kind {
-        ProbeKind::Nvml => &["DCGM_FI_", "dsmil_gpu_", "dsmil_accelerator_"],
-        ProbeKind::Rapl => &["node_rapl_"],
-        ProbeKind::Kmsg => &["dsmil_kernel_", "dsmil_gpu_xid_", "DCGM_FI_DEV_XID_ERRORS"],
-        ProbeKind::Fdinfo => &["dsmil_drm_"],
-        ProbeKind::Smart => &["smartctl_", "dsmil_disk_health_"],
-        ProbeKind::Systemd => &["node_systemd_"],
-    }
-}
-
-/// Whether a disk of that name may tell of its health: one of SATA, SAS, USB or NVMe, and none that a virtual machine is given.
-fn is_of_hardware(disk: &str) -> bool {
-    disk.starts_with("sd") || disk.starts_with("nvme")
 }
 
 /// One probe.
@@ -142,15 +119,8 @@ impl Probe {
 
     /// Whether there is anything on this host that it could read: if not, no process is started to say so.
     fn is_of_use(&self, root: &Root) -> bool {
-        match self.kind {
-            // Where no such card is on the bus, its driver drives one of another kind.
-            ProbeKind::Nvml => !self.cards.none(root) || root.sys(NVIDIA_VERSION, &mut Vec::new()).is_ok(),
-            ProbeKind::Rapl => root.list_sys(POWERCAP).is_ok_and(|zones| !zones.is_empty()),
-            ProbeKind::Fdinfo => DRM.into_iter().any(|class| lists_a_device(root, class)),
-            ProbeKind::Smart => root.list_sys(BLOCK).is_ok_and(|disks| disks.iter().any(|disk| is_of_hardware(disk))),
-            ProbeKind::Kmsg => true,
-            ProbeKind::Systemd => root.proc("1/comm", &mut Vec::new()).is_ok_and(|name| name == b"systemd\n"),
-        }
+        // A card that was there and is gone is something to be told of.
+        !self.cards.seen.is_empty() || purpose::is_of_use(self.kind, root)
     }
 
     /// Whether seconds pass between two readings. Then none is asked for ahead of its time: it would be old when it is taken.
@@ -258,25 +228,13 @@ impl Probe {
     }
 }
 
-/// Whether a class has devices; `version` is of the class itself.
-fn lists_a_device(root: &Root, class: &str) -> bool {
-    root.list_sys(class).is_ok_and(|names| names.iter().any(|name| name != "version"))
-}
-
 impl Sensor for Probe {
     fn name(&self) -> &'static str {
         self.kind.name()
     }
 
     fn source(&self) -> &'static str {
-        match self.kind {
-            ProbeKind::Nvml => "dsmil-probe: NVIDIA's libnvidia-ml.so.1",
-            ProbeKind::Rapl => "dsmil-probe: /sys/class/powercap",
-            ProbeKind::Kmsg => "dsmil-probe: /dev/kmsg",
-            ProbeKind::Fdinfo => "dsmil-probe: /proc/PID/fdinfo",
-            ProbeKind::Smart => "dsmil-probe: disks, by smartctl",
-            ProbeKind::Systemd => "dsmil-probe: systemd, by systemctl",
-        }
+        purpose::source(self.kind)
     }
 
     fn interval_s(&self) -> u16 {
@@ -314,11 +272,6 @@ struct Cards {
 impl Cards {
     fn now(&self, root: &Root) -> Vec<PciAddress> {
         self.vendor.and_then(|vendor| pci::cards(root, vendor).ok()).unwrap_or_default()
-    }
-
-    /// Whether this host has no such card and never had one.
-    fn none(&self, root: &Root) -> bool {
-        self.vendor.is_some() && self.seen.is_empty() && self.now(root).is_empty()
     }
 
     /// A card that does not answer on the bus. This asks the cards themselves.

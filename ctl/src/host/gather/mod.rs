@@ -8,16 +8,14 @@ use super::facts::{Answered, ConfigFacts, Configured, Facts, Holds, Kernel, Memo
 use super::places::Places;
 use dsmil_agent::config::{AgentConfig, ConfigError, DEFAULT_PROBES};
 use dsmil_agent::local::{self, ClientError, Reply, Verb};
+use dsmil_agent::probes::{self, ProbeKind};
 use dsmil_agent::spool::{InspectError, Inspection, inspect};
 use dsmil_agent::status::{Latest, Status};
 use dsmil_runtime::clock::Clock;
-use dsmil_sensors::pci;
 use dsmil_sensors::root::{Root, RootError};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// NVIDIA's number in PCI's list of vendors.
-const NVIDIA: u16 = 0x10de;
 /// The group whose members may ask the agent.
 const GROUP: &str = "dsmil";
 
@@ -38,7 +36,7 @@ pub(super) async fn facts(places: &Places, clock: &Clock) -> Facts {
         config: Some(config),
         left,
         peers,
-        probes: root.as_ref().map(|root| probes(root, read.as_ref())).unwrap_or_default(),
+        probes: root.as_ref().map(|root| wanted_probes(root, read.as_ref())).unwrap_or_default(),
         volumes: root.as_ref().map(|root| volumes(root, read.as_ref())).unwrap_or_default(),
         memory: root.as_ref().and_then(memory),
         kernel: root.as_ref().map(kernel),
@@ -155,20 +153,22 @@ fn whom(config: Option<&AgentConfig>, status: Option<&Status>) -> Vec<(Role, Str
 }
 
 /// Probes that have something to read here, unless the configuration names others.
-fn probes(root: &Root, config: Option<&AgentConfig>) -> Vec<Probe> {
-    let has_card = pci::cards(root, NVIDIA).is_ok_and(|cards| !cards.is_empty());
-    let has_energy = root.list_sys("class/powercap").is_ok_and(|zones| zones.iter().any(|zone| zone.contains("rapl")));
+fn wanted_probes(root: &Root, config: Option<&AgentConfig>) -> Vec<Probe> {
     let kinds = [
-        ("nvml", "NVIDIA's GPUs", has_card, true),
-        ("rapl", "the processors' energy", has_energy, false),
-        ("kmsg", "faults in the kernel's log", true, false),
+        (ProbeKind::Nvml, "NVIDIA's GPUs", true),
+        (ProbeKind::Rapl, "the processors' energy", false),
+        (ProbeKind::Kmsg, "faults in the kernel's log", false),
+        (ProbeKind::Fdinfo, "what processes do on GPUs and NPUs", false),
+        (ProbeKind::Smart, "the health of disks", false),
+        (ProbeKind::Systemd, "the states of services", false),
     ];
     let folder = config.map_or(Path::new(DEFAULT_PROBES), |config| &config.probes.folder);
     let named = config.and_then(|config| config.probes.kinds.as_ref());
-    let is_asked = |kind: &str| named.is_none_or(|kinds| kinds.iter().any(|named| named.name() == kind));
-    let probe = |(kind, reads, is_wanted, matters): (&'static str, &'static str, bool, bool)| {
+    let is_asked = |kind: ProbeKind| named.is_none_or(|kinds| kinds.contains(&kind));
+    let probe = |(kind, reads, matters): (ProbeKind, &'static str, bool)| {
         let has_socket = folder.join(format!("{kind}.sock")).exists();
-        (is_wanted && is_asked(kind)).then_some(Probe { kind, reads, matters, has_socket })
+        let is_wanted = is_asked(kind) && probes::is_of_use(kind, root);
+        is_wanted.then_some(Probe { kind: kind.name(), reads, matters, has_socket })
     };
     kinds.into_iter().filter_map(probe).collect()
 }
