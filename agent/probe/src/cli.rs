@@ -170,6 +170,10 @@ fn once(source: &mut dyn Source, root: &Root) -> ExitCode {
             eprintln!("dsmil-probe: {fault}");
             ExitCode::FAILURE
         }
+        None if reading.metrics().next().is_none() => {
+            eprintln!("dsmil-probe: there is nothing of this kind on this host");
+            ExitCode::SUCCESS
+        }
         None => ExitCode::SUCCESS,
     }
 }

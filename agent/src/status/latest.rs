@@ -4,7 +4,7 @@ use crate::sampler::{Newest, SensorReport};
 use dsmil_protocol::ids::Tick;
 use dsmil_protocol::metric::{Kind, Metric};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Bytes of names, labels and values in one answer, as JSON: half of what whoever asks reads, so that the names of its fields
 /// have room beside them. A host with 256 CPUs and 1,000 disks needs 2 MiB.
@@ -65,34 +65,48 @@ pub struct Sample {
 impl Latest {
     /// What was seen last, by sensors that did as `reports` say.
     pub fn of(boot: String, newest: &Newest, reports: &[SensorReport]) -> Self {
-        let mut latest = Self { boot, tick: newest.tick.0, wall_ms: newest.wall_ms, families: Vec::new(), left_out: 0 };
-        let mut room = MAX_TEXT;
+        let empty = Self { boot, tick: newest.tick.0, wall_ms: newest.wall_ms, ..Self::default() };
+        let mut answer = Answer { latest: empty, places: HashMap::new(), room: MAX_TEXT };
         for (column, (metric, last)) in newest.metrics().enumerate() {
             let read_at = read_at(column, newest.tick, reports);
             // What a sensor did not say when it was read last is not known any more.
             let last = last.filter(|(_, of)| *of >= read_at);
-            latest.add(metric, last, read_at, &mut room);
+            answer.add(metric, last, read_at);
         }
-        latest
+        answer.latest
     }
+}
 
-    fn add(&mut self, metric: &Metric, last: Option<(u64, Tick)>, read_at: Tick, room: &mut usize) {
-        let is_new = self.families.last().is_none_or(|family| family.name != metric.name);
+/// An answer that is being filled.
+struct Answer<'m> {
+    latest: Latest,
+    /// Where a name's family is: a sensor speaks device by device, so that metrics of one name lie apart in its set.
+    places: HashMap<&'m str, usize>,
+    /// Bytes that are left.
+    room: usize,
+}
+
+impl<'m> Answer<'m> {
+    fn add(&mut self, metric: &'m Metric, last: Option<(u64, Tick)>, read_at: Tick) {
+        let place = self.places.get(&*metric.name).copied();
         let labels: usize = metric.labels.iter().map(|(name, value)| json_len(name) + json_len(value) + 2).sum();
-        let len = SAMPLE_LEN + labels + if is_new { FAMILY_LEN + json_len(&metric.name) } else { 0 };
-        let Some(left) = room.checked_sub(len) else {
-            self.left_out += 1;
+        let family = if place.is_none() { FAMILY_LEN + json_len(&metric.name) } else { 0 };
+        let Some(left) = self.room.checked_sub(SAMPLE_LEN + labels + family) else {
+            self.latest.left_out += 1;
             return;
         };
-        *room = left;
-        if is_new {
+        self.room = left;
+        let families = &mut self.latest.families;
+        let place = place.unwrap_or_else(|| {
             let (name, kind) = (metric.name.clone(), metric.kind.into());
-            self.families.push(Family { name, kind, samples: Vec::new() });
-        }
+            families.push(Family { name, kind, samples: Vec::new() });
+            self.places.insert(&metric.name, families.len() - 1);
+            families.len() - 1
+        });
         let value = last.map(|(bits, _)| metric.value(bits)).filter(|value| value.is_finite());
         let labels = metric.labels.iter().cloned().collect();
         let read_at = last.map_or(read_at, |(_, of)| of).0;
-        self.families.last_mut().expect("one was there or was pushed").samples.push(Sample { labels, value, read_at });
+        families[place].samples.push(Sample { labels, value, read_at });
     }
 }
 
@@ -183,6 +197,18 @@ mod tests {
         let values: Vec<_> = samples.map(|sample| (sample.value, sample.read_at)).collect();
         assert_eq!(values, [(Some(0.01), 10), (Some(1.5), 11), (None, 11), (Some(3.0), 10)]);
         assert_eq!((latest.tick, latest.wall_ms, latest.left_out), (11, 7, 0));
+    }
+
+    #[tokio::test]
+    async fn metrics_of_one_name_are_together_wherever_they_lie() {
+        let gauge = |name, device| metric(name, device, Kind::Gauge);
+        let set = vec![gauge("a", "1"), gauge("b", "1"), gauge("a", "2"), gauge("b", "2")];
+        let values = vec![Some(100), Some(200), Some(300), Some(400)];
+        let latest = Latest::of("boot".into(), &newest(set, &[(1, values)]).await, &[report("s", 0, 4, 1)]);
+        let told =
+            latest.families.iter().map(|family| (&*family.name, family.samples.iter().map(|s| s.value).collect()));
+        let told: Vec<(&str, Vec<_>)> = told.collect();
+        assert_eq!(told, [("a", vec![Some(1.0), Some(3.0)]), ("b", vec![Some(2.0), Some(4.0)])]);
     }
 
     #[tokio::test]
