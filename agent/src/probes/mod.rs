@@ -5,8 +5,8 @@
 //! known of one that says nothing from the kernel. Nothing that comes out of its socket is believed: it may crash, hang, lie, flood,
 //! or be somebody else's by now.
 //!
-//! Reading order: `purpose` (what each kind is there for), [`Probe`], `course` (when it is asked again, pure), `call` (one question on one connection), `trouble` (what is
-//! wrong, in words), `process` (what the kernel says of a process).
+//! Reading order: `purpose` (what each kind is there for), [`Probe`], `course` (when it is asked again, pure), `call` (one question on
+//! one connection), `trouble` (what is wrong, in words), `process` (what the kernel says of a process).
 
 mod call;
 mod course;
