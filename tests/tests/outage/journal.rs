@@ -48,8 +48,7 @@ async fn damages(rig: &mut Rig<'_>, damages: &[Damage]) -> anyhow::Result<()> {
         })
         .await?;
         // Stored, but not acknowledged: these the agent still has.
-        relay.cut_back();
-        rig.unacknowledged(2).await?;
+        rig.cut_back(&relay, 2).await?;
         let batches = batches(rig).await?;
         let kept = rig.kept()?;
         let flipped = inflict(rig, *damage, &batches, &kept)?;

@@ -9,8 +9,7 @@ fn a_cut_link_loses_nothing_and_what_arrived_unacknowledged_is_stored_once() {
         let relay = rig.put_relay().await?;
         rig.start().await?;
         // Batches still arrive, but no acknowledgement gets back: the agent has to send them again.
-        relay.cut_back();
-        rig.unacknowledged(2).await?;
+        rig.cut_back(&relay, 2).await?;
         relay.cut();
         rig.until("the agent notices", async || Ok(!rig.is_linked())).await?;
         rig.pass(Duration::from_millis(500)).await;

@@ -16,6 +16,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// How often the way back is cut at the most, until the agent has something that it does not know to be stored.
+const CUTS: u32 = 5;
+/// How long that may take: some batches, and less than a session without a word from the other end lasts.
+const CUT_WITHIN: Duration = Duration::from_secs(9);
 /// Folders of drills begin so.
 const NAME: &str = "dsmil-drill";
 /// A fleet that is whole again has every link up, and all that waited stored, within this: a back-off of 15 s, a
@@ -211,13 +215,29 @@ impl<'f> Rig<'f> {
         eventually(&self.clock, what, RECOVERED_WITHIN, || look()).await
     }
 
-    /// Waits until the centre has stored so many ticks that the agent still has, because it does not know of that.
-    pub(crate) async fn unacknowledged(&self, ticks: usize) -> anyhow::Result<()> {
-        self.until(&format!("{ticks} ticks are stored and not acknowledged"), async || {
-            let stored = self.detail(&self.host).await?.stored()?;
-            Ok(self.kept()?.intersection(&stored).count() >= ticks)
-        })
-        .await
+    /// Cuts the way back, and waits until the centre has stored so many ticks that the agent still has, because it does not know of
+    /// that.
+    ///
+    /// Nothing is stored of a metric set that nobody knows, and it is asked for over the way back. One that changes at that moment,
+    /// because a process, a mount or an interface came, is waited for with the way open; then the cut is tried again.
+    pub(crate) async fn cut_back(&self, relay: &Relay, ticks: usize) -> anyhow::Result<()> {
+        let mut left = CUTS;
+        loop {
+            relay.cut_back();
+            let what = format!("{ticks} ticks are stored and not acknowledged");
+            let cut = eventually(&self.clock, &what, CUT_WITHIN, || async {
+                let stored = self.detail(&self.host).await?.stored()?;
+                Ok(self.kept()?.intersection(&stored).count() >= ticks)
+            });
+            left -= 1;
+            match cut.await {
+                Err(error) if left == 0 => return Err(error),
+                Err(error) => println!("cut again: {error}"),
+                Ok(()) => return Ok(()),
+            }
+            relay.mend();
+            self.caught_up().await?;
+        }
     }
 
     /// The ticks that the agent still has: the newest ones.
