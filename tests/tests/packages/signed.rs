@@ -1,6 +1,6 @@
 //! Signatures under whole packages, by the program that is shipped.
 
-use crate::made::{folder, outcome, output, package, tree};
+use crate::made::{NAMES, folder, outcome, output, package, tree};
 use crate::repeated::xtask;
 use anyhow::{Context, ensure};
 use serde_json::Value;
@@ -70,7 +70,7 @@ fn long_a_signed_release_brings_the_key_that_checks_the_next_one() -> anyhow::Re
     output(dist.arg("--sign").arg(keys.join("release.key")))?;
 
     let signed = tree(&release)?.into_iter().filter(|path| path.ends_with(".sig")).collect::<Vec<_>>();
-    ensure!(signed.len() == 10, "six packages, three lists and the sums: {signed:?}");
+    ensure!(signed.len() == 3 * NAMES.len() + 1, "two packages and a list of each program, and the sums: {signed:?}");
     let files = place.path().join("files");
     let dsmilctl_package =
         tree(&release)?.into_iter().find(|path| path.starts_with("dsmilctl_") && path.ends_with(".deb"));
