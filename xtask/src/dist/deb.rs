@@ -106,6 +106,9 @@ fn control(package: &Package, release: &Release, libraries: &[String], entries: 
     if !package.recommends.is_empty() {
         fields.push(("Recommends", package.recommends.join(", ")));
     }
+    if !package.suggests.is_empty() {
+        fields.push(("Suggests", package.suggests.join(", ")));
+    }
     fields.push(("Section", "admin".to_owned()));
     fields.push(("Priority", "optional".to_owned()));
     let lines =

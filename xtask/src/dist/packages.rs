@@ -26,8 +26,11 @@ pub(super) struct Package {
     pub(super) description: &'static [&'static str],
     /// Packages that it is of no use without.
     pub(super) depends: &'static [&'static str],
-    /// Packages that one would want with it.
+    /// Packages of this release that one would want with it.
     pub(super) recommends: &'static [&'static str],
+    /// Others' packages that some of it needs. No more than suggested: apt refuses all of an installation when it cannot fetch what is
+    /// recommended, and hosts without a network are what this is for.
+    pub(super) suggests: &'static [&'static str],
     /// Whether it has the public key of the release, to check the next one with.
     pub(super) keeps_key: bool,
     /// What runs all the time.
@@ -111,6 +114,7 @@ pub(super) const PACKAGES: [Package; 4] = [
         ],
         depends: &[],
         recommends: &["dsmil-probe", "dsmilctl"],
+        suggests: &[],
         keeps_key: false,
         daemon: Some(AGENT),
         on_demand: None,
@@ -130,8 +134,9 @@ pub(super) const PACKAGES: [Package; 4] = [
             "without a network.",
         ],
         depends: &["dsmil-agent"],
-        // What reads the disks, and the way to systemd for who is not root.
-        recommends: &["smartmontools", "dbus"],
+        recommends: &[],
+        // What reads the disks, and the way to systemd for who is not root. Where one is missing, its sensor names it.
+        suggests: &["smartmontools", "dbus"],
         keeps_key: false,
         daemon: None,
         on_demand: Some(OnDemand { files: &PROBE, scripts: "probe" }),
@@ -152,6 +157,7 @@ pub(super) const PACKAGES: [Package; 4] = [
         ],
         depends: &[],
         recommends: &[],
+        suggests: &[],
         keeps_key: false,
         daemon: Some(AGGREGATOR),
         on_demand: None,
@@ -169,6 +175,7 @@ pub(super) const PACKAGES: [Package; 4] = [
         ],
         depends: &[],
         recommends: &[],
+        suggests: &[],
         keeps_key: true,
         daemon: None,
         on_demand: None,

@@ -83,6 +83,7 @@ fn spec_file(job: &Job<'_>, entries: &[Entry], layout: &Path) -> anyhow::Result<
         spec.push_str(&format!("Requires: {SYSTEMD}\nRequires(post): {SYSTEMD}\n"));
     }
     package.recommends.iter().for_each(|other| spec.push_str(&format!("Recommends: {other}\n")));
+    package.suggests.iter().for_each(|other| spec.push_str(&format!("Suggests: {other}\n")));
     spec.push_str(&format!("\n%description\n{}\n", package.description.join("\n")));
     spec.push_str(&format!("\n%install\ncp -a {}/. %{{buildroot}}/\n\n%files\n", layout.display()));
     entries.iter().for_each(|entry| spec.push_str(&files_line(package, entry)));
