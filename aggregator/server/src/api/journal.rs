@@ -3,7 +3,7 @@
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::{OnFailure, Supervisor};
 use dsmil_store::Store;
-use dsmil_store::warm::WarmStats;
+use dsmil_store::warm::{WELL_AFTER, WarmStats};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ struct Seen {
     failures: u64,
     /// On the monotonic clock, to within [`INTERVAL`].
     last_commit: Option<Duration>,
-    failing: bool,
+    /// The same, of the last commit that failed, until the journal is well again.
+    failed: Option<Duration>,
 }
 
 impl JournalWatch {
@@ -42,16 +43,19 @@ impl JournalWatch {
     pub(super) fn look(&self, stats: &WarmStats, now: Duration) {
         let mut seen = self.seen();
         let (committed, failed) = (stats.commits > seen.commits, stats.failures > seen.failures);
+        if failed {
+            seen.failed = Some(now);
+        }
         if committed {
             seen.last_commit = Some(now);
+            seen.failed.take_if(|last| now.saturating_sub(*last) >= WELL_AFTER);
         }
-        seen.failing = !committed && (failed || seen.failing);
         (seen.commits, seen.failures) = (stats.commits, stats.failures);
     }
 
-    /// Commits fail, and none has succeeded since.
+    /// Commits fail, or did in the last [`WELL_AFTER`], or none has succeeded since.
     pub(super) fn is_failing(&self) -> bool {
-        self.seen().failing
+        self.seen().failed.is_some()
     }
 
     /// How long ago the last commit was, if there was one.
@@ -69,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_journal_fails_from_its_first_failure_to_its_next_commit() {
+    fn a_journal_fails_from_its_first_failure_until_it_commits_and_has_not_failed_for_a_while() {
         let watch = JournalWatch::default();
         let look = |commits, failures, at| {
             watch.look(&WarmStats { commits, failures, ..WarmStats::default() }, Duration::from_secs(at));
@@ -82,6 +86,11 @@ mod tests {
         assert!(look(3, 1, 12), "nothing has changed");
         assert!(look(3, 2, 13));
         assert_eq!(watch.commit_age(Duration::from_secs(13)), Some(Duration::from_secs(3)));
-        assert!(!look(4, 3, 14));
+        assert!(look(4, 3, 14), "a small one found room between two that did not");
+        assert_eq!(watch.commit_age(Duration::from_secs(14)), Some(Duration::ZERO));
+        assert!(look(9, 3, 53));
+        assert!(look(9, 3, 60), "long ago, and nothing has shown since that it works");
+        assert!(!look(10, 3, 61));
+        assert!(look(10, 4, 62));
     }
 }

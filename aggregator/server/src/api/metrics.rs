@@ -140,7 +140,8 @@ fn journal(app: &App, page: &mut Page) {
     page.counter("dsmil_journal_damaged_batches_total", help, warm.damaged);
     page.gauge("dsmil_journal_size_bytes", "Bytes of the journal's file.", float(warm.bytes));
     let failing = f64::from(u8::from(app.journal.is_failing()));
-    page.gauge("dsmil_journal_failing", "Whether commits fail and none has succeeded since.", failing);
+    let help = "Whether a commit failed in the last forty seconds, or none has succeeded since.";
+    page.gauge("dsmil_journal_failing", help, failing);
     if let Some(age) = app.journal.commit_age(app.context.clock.mono()) {
         page.gauge("dsmil_journal_commit_age_seconds", "How long ago the last commit was.", age.as_secs_f64());
     }

@@ -79,7 +79,7 @@ pub(super) struct IngestStage {
 /// The durable journal, since it was opened.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct JournalStage {
-    /// Commits fail, and none has succeeded since: a full disk, for one.
+    /// A commit failed in the last forty seconds, or none has succeeded since: a full disk, for one.
     failing: bool,
     /// Milliseconds since the last commit, to within a second; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -31,6 +31,7 @@ use dsmil_runtime::supervise::{OnFailure, Supervisor};
 use shared::Shared;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 use writer::{Command, Done, Writer};
 
@@ -57,6 +58,9 @@ impl Default for WarmConfig {
 
 /// Commands that may wait for a commit: a heartbeat of 10,000 hosts and what else they send meanwhile.
 const QUEUE_COMMANDS: usize = 32_768;
+/// A journal that had no room, or failed, is well when it commits and has not failed for so long. While it is all but full a
+/// small commit finds a place between two that do not. Hosts send again after half a minute what was not stored, so by now it is.
+pub const WELL_AFTER: Duration = Duration::from_secs(40);
 /// What a command without batches weighs in the queue.
 const COMMAND_WEIGHT: usize = 256;
 

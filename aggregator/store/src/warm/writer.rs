@@ -5,7 +5,7 @@
 use super::ballast::Ballast;
 use super::group::{Group, Touched};
 use super::schema::{FORMAT, note_closed};
-use super::{Pruned, Shared, WarmConfig, WarmError, WarmReport, open};
+use super::{Pruned, Shared, WELL_AFTER, WarmConfig, WarmError, WarmReport, open};
 use crate::catalog::Catalog;
 use crate::ledger::LossReason;
 use crate::ledger_table;
@@ -93,8 +93,8 @@ pub(super) struct Writer {
     heard_since: Duration,
     prunings: VecDeque<Pruning>,
     repaired: Option<Duration>,
-    /// There was no room at the last attempt; said once.
-    full: bool,
+    /// When there last was no room, until there is again; both are said once.
+    full: Option<Duration>,
     ballast: Ballast,
     _lock: File,
 }
@@ -112,7 +112,7 @@ impl Writer {
             heard_since: Duration::ZERO,
             prunings: VecDeque::new(),
             repaired: None,
-            full: false,
+            full: None,
             ballast,
             _lock: lock,
         }
@@ -178,9 +178,7 @@ impl Writer {
         match self.attempt(&commands, &mut answers) {
             Ok(touched) => {
                 self.heard.clear();
-                if std::mem::take(&mut self.full) {
-                    tracing::info!("there is room for the warm journal again");
-                }
+                self.note_room();
                 self.shared.publish(touched, &answers);
                 for (command, answer) in commands.into_iter().zip(answers) {
                     command.answer(answer);
@@ -198,6 +196,14 @@ impl Writer {
                 }
                 self.after_failure(error)
             }
+        }
+    }
+
+    /// Something was committed: says that there is room again, once it is sure.
+    fn note_room(&mut self) {
+        let now = self.clock.mono();
+        if self.full.take_if(|last| now.saturating_sub(*last) >= WELL_AFTER).is_some() {
+            tracing::info!("there is room for the warm journal again");
         }
     }
 
@@ -230,7 +236,7 @@ impl Writer {
     fn after_failure(&mut self, error: rusqlite::Error) -> Result<(), WarmError> {
         match trouble(&error) {
             Trouble::Full => {
-                if !std::mem::replace(&mut self.full, true) {
+                if self.full.replace(self.clock.mono()).is_none() {
                     let path = self.shared.path.display();
                     tracing::error!(%path, "no room for the warm journal: nothing is acknowledged until there is");
                 }
