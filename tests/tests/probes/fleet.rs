@@ -1,11 +1,9 @@
 //! A whole agent with a probe whose driver hangs.
 
-use crate::host::{cards, give_probes};
+use crate::host::{self, cards};
 use crate::rig::{VERDICT_WITHIN, rig};
 use anyhow::Context;
-use dsmil_protocol::ids::HostName;
-use dsmil_protocol::probe::ProbeKind;
-use e2e::fleet::{AgentProc, Centre, Ports, eventually};
+use e2e::fleet::{AgentProc, eventually};
 use std::future::ready;
 use std::time::Duration;
 
@@ -14,14 +12,8 @@ fn a_hung_driver_is_named_in_the_status_and_everything_else_goes_on() {
     rig(async |rig| {
         cards(rig, 1);
         rig.play("healthy 1")?;
-        let library = rig.library()?;
-        let _probe = rig.start(ProbeKind::Nvml, &["--library".as_ref(), &library]).await?;
-        let host = HostName::new("h1")?;
-        let mut centre = Centre::init(&rig.fleet, std::slice::from_ref(&host), Ports::free()?)?;
-        centre.start().await?;
-        let mut agent = AgentProc::join(&rig.fleet, &centre, &host)?;
-        give_probes(rig, &agent)?;
-        agent.start()?;
+        let _probes = host::probes(rig).await?;
+        let (_centre, agent) = host::fleet(rig).await?;
         let nvml = |agent: &AgentProc<'_>| -> anyhow::Result<_> {
             let status = agent.status()?;
             let spooled = status.spool.totals.ticks_taken;

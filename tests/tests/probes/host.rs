@@ -1,10 +1,12 @@
 //! What the host of a drill has: cards on its bus, a kernel that says something, an agent that asks the drill's probes.
 
 use crate::rig::Rig;
-use e2e::fleet::AgentProc;
+use dsmil_protocol::ids::HostName;
+use dsmil_protocol::probe::ProbeKind;
+use e2e::fleet::{AgentProc, Centre, Ports, Process};
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How the host calls itself.
 pub(crate) const NAME: &str = "gpu-host";
@@ -33,12 +35,29 @@ pub(crate) fn say(log: &Path, first: u64, messages: &[String]) -> anyhow::Result
     Ok(OpenOptions::new().create(true).append(true).open(log)?.write_all(records.concat().as_bytes())?)
 }
 
-/// Has an agent ask the drill's probes. Its devices are those of the tree, where the cards are; the rest is this machine.
-pub(crate) fn give_probes(rig: &Rig, agent: &AgentProc<'_>) -> anyhow::Result<()> {
+/// Starts the probes of the cards and of the kernel's log, which has one line so far; where that log is.
+pub(crate) async fn probes(rig: &mut Rig) -> anyhow::Result<(PathBuf, [Process; 2])> {
+    let log = rig.fleet.disk().join("kmsg");
+    say(&log, 1, &["Linux version 6.1.0".to_owned()])?;
+    let library = rig.library()?;
+    let nvml = rig.start(ProbeKind::Nvml, &["--library".as_ref(), &library]).await?;
+    let kmsg = rig.start(ProbeKind::Kmsg, &["--kmsg".as_ref(), &log]).await?;
+    Ok((log, [nvml, kmsg]))
+}
+
+/// Starts a centre, and the agent of its only host, which asks the drill's probes. Its devices are those of the tree, where the cards
+/// are; the rest is this machine.
+pub(crate) async fn fleet(rig: &Rig) -> anyhow::Result<(Centre<'_>, AgentProc<'_>)> {
+    let host = HostName::new("h1")?;
+    let mut centre = Centre::init(&rig.fleet, std::slice::from_ref(&host), Ports::free()?)?;
+    centre.start().await?;
+    let mut agent = AgentProc::join(&rig.fleet, &centre, &host)?;
     let folder = rig.sockets.to_string_lossy().into_owned();
     let sys = rig.tree.path().join("sys").to_string_lossy().into_owned();
     agent.configure(|table| {
         table.insert("probes".into(), toml::Table::from_iter([("folder".to_owned(), folder.into())]).into());
         table.insert("root".into(), toml::Table::from_iter([("sys".to_owned(), sys.into())]).into());
-    })
+    })?;
+    agent.start()?;
+    Ok((centre, agent))
 }

@@ -1,13 +1,11 @@
 //! A GPU in an XID storm: the kernel's log is full of it while the library lags and fails, and one agent asks both.
 
-use crate::host::{cards, give_probes, say};
+use crate::host::{self, cards, say};
 use crate::rig::{Rig, SOON, VERDICT_WITHIN, rig};
 use anyhow::{Context, bail, ensure};
 use dsmil_agent::local::{self, Reply, Verb};
 use dsmil_agent::status::{Latest, Sample, SensorStatus};
-use dsmil_protocol::ids::HostName;
-use dsmil_protocol::probe::ProbeKind;
-use e2e::fleet::{AgentProc, Centre, Ports};
+use e2e::fleet::AgentProc;
 use std::path::Path;
 use std::time::Duration;
 
@@ -86,17 +84,8 @@ fn an_xid_storm_is_named_with_what_to_do_and_the_gpus_state_while_the_library_la
     rig(async |rig| {
         cards(rig, 4);
         rig.play("healthy 4")?;
-        let log = rig.fleet.disk().join("kmsg");
-        say(&log, 1, &["Linux version 6.1.0".to_owned()])?;
-        let library = rig.library()?;
-        let _nvml = rig.start(ProbeKind::Nvml, &["--library".as_ref(), &library]).await?;
-        let _kmsg = rig.start(ProbeKind::Kmsg, &["--kmsg".as_ref(), &log]).await?;
-        let host = HostName::new("h1")?;
-        let mut centre = Centre::init(&rig.fleet, std::slice::from_ref(&host), Ports::free()?)?;
-        centre.start().await?;
-        let mut agent = AgentProc::join(&rig.fleet, &centre, &host)?;
-        give_probes(rig, &agent)?;
-        agent.start()?;
+        let (log, _probes) = host::probes(rig).await?;
+        let (_centre, agent) = host::fleet(rig).await?;
         let temperatures = |seen: &Seen| seen.values("DCGM_FI_DEV_GPU_TEMP", &[]).len();
         let is_well = |seen: &Seen| temperatures(seen) == 4 && seen.values(XID, &[]) == [0.0; 4];
         let (before, _) = until(rig, &agent, SOON, is_well).await?;

@@ -4,17 +4,15 @@
 //! one that chooses by `Hostname`) and widespread rules have.
 
 use crate::counters::{COUNTERS, Ours};
-use crate::host::{NAME, cards, give_probes, say};
+use crate::host::{self, NAME, cards, say};
 use crate::rig::{Rig, rig};
 use crate::server::{Prometheus, Question};
 use anyhow::{Context, ensure};
-use dsmil_protocol::ids::HostName;
-use dsmil_protocol::probe::ProbeKind;
-use e2e::fleet::{AgentProc, Centre, Ports};
+use e2e::fleet::Centre;
 use e2e::http::escaped;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// How many GPUs there are.
 const GPUS: usize = 4;
@@ -70,17 +68,8 @@ fn long_dashboards_and_rules_for_dcgm_exporter_work_on_the_fleet() {
 async fn drill(rig: &mut Rig, program: &Path) -> anyhow::Result<()> {
     cards(rig, 4);
     rig.play("healthy 4")?;
-    let log: PathBuf = rig.fleet.disk().join("kmsg");
-    say(&log, 1, &["Linux version 6.1.0".to_owned()])?;
-    let library = rig.library()?;
-    let _nvml = rig.start(ProbeKind::Nvml, &["--library".as_ref(), &library]).await?;
-    let _kmsg = rig.start(ProbeKind::Kmsg, &["--kmsg".as_ref(), &log]).await?;
-    let host = HostName::new("h1")?;
-    let mut centre = Centre::init(&rig.fleet, std::slice::from_ref(&host), Ports::free()?)?;
-    centre.start().await?;
-    let mut agent = AgentProc::join(&rig.fleet, &centre, &host)?;
-    give_probes(rig, &agent)?;
-    agent.start()?;
+    let (log, _probes) = host::probes(rig).await?;
+    let (mut centre, mut agent) = host::fleet(rig).await?;
     let mut prometheus = Prometheus::start(program, &rig.fleet, &centre, RULES, &rig.clock)?;
 
     let panel = |choice: &str| {
