@@ -9,7 +9,7 @@ mod screen;
 
 pub use report::{Delays, Report};
 
-use crate::fleet::{self, AgentProc, Centre, Fleet, Parents, Ports, Program, SimOptions, SimProc};
+use crate::fleet::{AgentProc, Centre, Fleet, Parents, Ports, Program, SimOptions, SimProc};
 use crate::sim::{NAME_PREFIX, Summary};
 use anyhow::{Context, bail};
 use dsmil_protocol::ids::HostName;
@@ -50,7 +50,6 @@ pub struct Options {
 /// Runs the demo to its end. An error is what it failed of; folders and children are gone either way.
 pub async fn run(options: &Options, clock: &Clock) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    fleet::sweep(&options.parents, NAME);
     let fleet = Fleet::new(&options.parents, NAME, clock)?;
     let ended = play(options, &fleet, clock, &mut signals).await;
     if options.keep {

@@ -54,9 +54,11 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Folders under `parents` whose names begin with `name`. If we are root, programs run as somebody else.
+    /// Folders under `parents` whose names begin with `name`; those of fleets of that name that were killed are removed first. If
+    /// we are root, programs run as somebody else.
     pub fn new(parents: &Parents, name: &str, clock: &Clock) -> anyhow::Result<Self> {
         ensure_tmpfs(&parents.ram)?;
+        sweep(parents, name);
         let prefix = format!("{name}-{}-", rustix::process::getpid());
         let (disk, ram) = (folder(&parents.disk, &prefix)?, folder(&parents.ram, &prefix)?);
         let user = User::for_children();
@@ -139,7 +141,7 @@ pub async fn eventually<F: Future<Output = anyhow::Result<bool>>>(
 }
 
 /// Removes what fleets of this name left behind that were killed: folders named after a process that is no more.
-pub fn sweep(parents: &Parents, name: &str) {
+fn sweep(parents: &Parents, name: &str) {
     let prefix = format!("{name}-");
     for parent in [&parents.disk, &parents.ram] {
         for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {

@@ -13,7 +13,7 @@ use dsmil_protocol::tlv::{Classification, Compartments};
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Supervisor;
 use e2e::enrol::enrol;
-use e2e::fleet::{Centre, Fleet, Ledger, Parents, Ports, eventually, sweep};
+use e2e::fleet::{Centre, Fleet, Ledger, Parents, Ports, eventually};
 use e2e::sim::{EnrolledConfig, SimHost, Summary, start_enrolled};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -53,9 +53,8 @@ impl Default for Setup {
 
 /// Runs a drill on a fleet of its own, and tells the centre's last words if it fails.
 pub(crate) fn drill(setup: &Setup, body: impl AsyncFnOnce(&mut Rig<'_>) -> anyhow::Result<()>) {
-    let (clock, parents) = (Clock::real(), Parents::default());
-    sweep(&parents, NAME);
-    let fleet = Fleet::new(&parents, NAME, &clock).expect("a fleet's folders");
+    let clock = Clock::real();
+    let fleet = Fleet::new(&Parents::default(), NAME, &clock).expect("a fleet's folders");
     // The guard kills children when the thread that started them ends: this one lasts.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let outcome = runtime.block_on(async {

@@ -8,7 +8,7 @@ use dsmil_protocol::error::ErrorCode;
 use dsmil_protocol::ids::HostName;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Supervisor;
-use e2e::fleet::{AgentProc, Centre, Fleet, Parents, Ports, Program, eventually, sweep};
+use e2e::fleet::{AgentProc, Centre, Fleet, Parents, Ports, Program, eventually};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -21,9 +21,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// Runs a test on a fleet of its own, and tells the last words of all programs if it fails. The centre is not started.
 /// `more` are arguments for `init`.
 pub(crate) fn scene(hosts: &[&str], more: &[&str], body: impl AsyncFnOnce(&mut Scene<'_>) -> anyhow::Result<()>) {
-    let (clock, parents) = (Clock::real(), Parents::default());
-    sweep(&parents, NAME);
-    let fleet = Fleet::new(&parents, NAME, &clock).expect("a fleet's folders");
+    let clock = Clock::real();
+    let fleet = Fleet::new(&Parents::default(), NAME, &clock).expect("a fleet's folders");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let outcome = runtime.block_on(async {
         let mut scene = Scene::new(&fleet, &clock, hosts, more)?;

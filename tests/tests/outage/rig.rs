@@ -8,9 +8,7 @@ use dsmil_agent::status::LinkState;
 use dsmil_protocol::ids::HostName;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Supervisor;
-use e2e::fleet::{
-    AgentProc, Centre, Fleet, Ledger, Parents, Ports, Relay, SimOptions, SimProc, User, eventually, sweep,
-};
+use e2e::fleet::{AgentProc, Centre, Fleet, Ledger, Parents, Ports, Relay, SimOptions, SimProc, User, eventually};
 use e2e::sim::{NAME_PREFIX, Summary};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -52,9 +50,8 @@ pub(crate) fn drill(setup: Setup, body: impl AsyncFnOnce(&mut Rig<'_>) -> anyhow
     let given = std::env::var("DSMIL_DRILL_SEED").ok().and_then(|seed| seed.parse().ok());
     let setup = Setup { seed: given.unwrap_or(setup.seed), ..setup };
     println!("seed {}", setup.seed);
-    let (clock, parents) = (Clock::real(), Parents::default());
-    sweep(&parents, NAME);
-    let fleet = Fleet::new(&parents, NAME, &clock).expect("a fleet's folders");
+    let clock = Clock::real();
+    let fleet = Fleet::new(&Parents::default(), NAME, &clock).expect("a fleet's folders");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let outcome = runtime.block_on(async {
         let mut rig = Rig::new(&fleet, &clock, setup).await?;

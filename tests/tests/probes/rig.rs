@@ -9,7 +9,7 @@ use dsmil_runtime::clock::Clock;
 use dsmil_sensors::root::Root;
 use dsmil_sensors::tree::{Tree, series};
 use dsmil_sensors::{Reading, Sensor};
-use e2e::fleet::{Fleet, Parents, Process, eventually, sweep};
+use e2e::fleet::{Fleet, Parents, Process, eventually};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::future::ready;
@@ -34,8 +34,7 @@ pub(crate) fn rig(body: impl AsyncFnOnce(&mut Rig) -> anyhow::Result<()>) {
     let Some(probe) = built() else {
         return eprintln!("not run: dsmil-probe is not here; `cargo xtask probe` builds it");
     };
-    let (clock, parents) = (Clock::real(), Parents::default());
-    sweep(&parents, NAME);
+    let clock = Clock::real();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let outcome = runtime.block_on(async {
         let mut rig = Rig::new(&clock, &probe)?;

@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 use dsmil_agent::status::SettingsStatus;
 use dsmil_protocol::ids::HostName;
 use dsmil_runtime::clock::Clock;
-use e2e::fleet::{AgentProc, Centre, Fleet, Parents, Ports, eventually, sweep};
+use e2e::fleet::{AgentProc, Centre, Fleet, Parents, Ports, eventually};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,9 +19,8 @@ pub(crate) const LOAD: &str = "node_load1 ";
 
 /// Runs a test on a fleet of its own, its centre running, and tells the last words of all programs if it fails.
 pub(crate) fn rig(body: impl AsyncFnOnce(&mut Rig<'_>) -> anyhow::Result<()>) {
-    let (clock, parents) = (Clock::real(), Parents::default());
-    sweep(&parents, NAME);
-    let fleet = Fleet::new(&parents, NAME, &clock).expect("a fleet's folders");
+    let clock = Clock::real();
+    let fleet = Fleet::new(&Parents::default(), NAME, &clock).expect("a fleet's folders");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let outcome = runtime.block_on(async {
         let mut rig = Rig::new(&fleet, &clock).await?;

@@ -7,7 +7,7 @@ use dsmil_agent::status::LinkState;
 use dsmil_protocol::ids::HostName;
 use dsmil_runtime::clock::Clock;
 use dsmil_runtime::supervise::Supervisor;
-use e2e::fleet::{AgentProc, Centre, Fleet, Ledger, Parents, Ports, Relay, SimOptions, SimProc, eventually, sweep};
+use e2e::fleet::{AgentProc, Centre, Fleet, Ledger, Parents, Ports, Relay, SimOptions, SimProc, eventually};
 use e2e::sim::NAME_PREFIX;
 use std::time::Duration;
 
@@ -25,9 +25,8 @@ const REASONS: [&str; 3] = ["agent_down", "tick_missed", "host_suspended"];
 /// Runs the drill on a fleet of its own, and tells the aggregator's last words if it fails.
 pub(crate) fn drill(plan: &Plan, body: impl AsyncFnOnce(&mut Rig<'_>) -> anyhow::Result<()>) {
     dsmil_runtime::log::start(dsmil_runtime::log::Level::Error);
-    let (clock, parents) = (Clock::real(), Parents::default());
-    sweep(&parents, NAME);
-    let fleet = Fleet::new(&parents, NAME, &clock).expect("a fleet's folders");
+    let clock = Clock::real();
+    let fleet = Fleet::new(&Parents::default(), NAME, &clock).expect("a fleet's folders");
     // Guests and relay have threads of their own; the programs are started by this one, which lasts as long as they.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome = runtime.expect("a runtime").block_on(async {
