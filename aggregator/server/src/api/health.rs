@@ -77,7 +77,9 @@ fn journal(failing: bool) -> Check {
     Check {
         name,
         status: Status::Unhealthy,
-        detail: Some("commits fail; nothing is acknowledged meanwhile and the hosts keep their data"),
+        detail: Some(
+            "commits fail, or did in the last forty seconds; what is not stored is not acknowledged, and the hosts keep it",
+        ),
         remedy: Some("look at the free space of the journal's disk and at the log; it goes on by itself"),
     }
 }

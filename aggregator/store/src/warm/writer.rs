@@ -238,7 +238,7 @@ impl Writer {
             Trouble::Full => {
                 if self.full.replace(self.clock.mono()).is_none() {
                     let path = self.shared.path.display();
-                    tracing::error!(%path, "no room for the warm journal: nothing is acknowledged until there is");
+                    tracing::error!(%path, "no room for the warm journal: what is not stored is not acknowledged");
                 }
                 Ok(())
             }
